@@ -1,0 +1,41 @@
+// A whole model, unread: names, shapes, where the bytes are, settings and other files. Immutable.
+import type { JsonDocument } from "../json.ts";
+import type { TensorRef } from "../tensor/reference.ts";
+import type { ByteSource } from "../tensor/source.ts";
+import type { GgufMetadata } from "./gguf-metadata.ts";
+
+export type Format = "safetensors" | "torch" | "gguf";
+export type Dialect = "hf" | "gguf";
+
+/** One file that holds tensors. */
+export interface Shard {
+  /** File name inside the checkpoint. */
+  readonly name: string;
+  readonly source: ByteSource;
+  /** Offset of the first tensor's data, in bytes. */
+  readonly dataStart: number;
+  /** Tensors in the order of their data. */
+  readonly tensors: readonly string[];
+  /** safetensors `__metadata__`, in file order. */
+  readonly metadata?: ReadonlyMap<string, string>;
+}
+
+export type Config =
+  | {
+      readonly dialect: "hf";
+      /** config.json and the other JSON files that may name blocks (generation_config.json, hf_quant_config.json), by file name. */
+      readonly documents: ReadonlyMap<string, JsonDocument>;
+    }
+  | { readonly dialect: "gguf"; readonly metadata: GgufMetadata };
+
+export interface Checkpoint {
+  readonly format: Format;
+  /** The path that was opened, as given. */
+  readonly location: string;
+  readonly config: Config;
+  /** In the order of the shards and of the data inside them. */
+  readonly tensors: ReadonlyMap<string, TensorRef>;
+  readonly shards: readonly Shard[];
+  /** Tokenizer, templates, licence, code: copied byte for byte, by path relative to the checkpoint. Holds no weights and no settings. */
+  readonly assets: ReadonlyMap<string, ByteSource>;
+}

@@ -1,0 +1,24 @@
+// How long work reports while it runs. A verb yields these and returns its report; nothing here prints.
+
+/** Work in progress. Bytes are counted per phase, from 0 to `total`. */
+export type RunEvent =
+  | { readonly kind: "phase"; readonly name: string }
+  | { readonly kind: "bytes"; readonly done: number; readonly total: number }
+  | { readonly kind: "note"; readonly level: "info" | "warning"; readonly text: string };
+
+/** Every verb: an async generator that yields events and returns one report. */
+export type Run<Report> = AsyncGenerator<RunEvent, Report, void>;
+
+export interface RunOptions {
+  /** Fires to stop; the run ends with ExpandError "interrupted" within a second, leaving only finished files. */
+  readonly signal?: AbortSignal;
+}
+
+/** Runs to the end, passing each event to `onEvent`, and gives the report. */
+export async function finish<Report>(run: Run<Report>, onEvent?: (event: RunEvent) => void): Promise<Report> {
+  for (;;) {
+    const next = await run.next();
+    if (next.done) return next.value;
+    onEvent?.(next.value);
+  }
+}
