@@ -108,8 +108,8 @@ MODELS = {
     "falcon": ("FalconForCausalLM", {"num_kv_heads": DROP}),
     "falcon@bias": ("FalconForCausalLM", {"bias": True, "parallel_attn": False, "multi_query": False, "alibi": True, "num_kv_heads": DROP}),
     "falcon@new": ("FalconForCausalLM", {"new_decoder_architecture": True}),
-    "mpt": ("MptForCausalLM", {}),
-    "mpt@bias": ("MptForCausalLM", {"no_bias": False, "attn_config": {"qk_ln": True}}),
+    "mpt": ("MptForCausalLM", {"attn_config": {"attn_pdrop": DROP}}),
+    "mpt@bias": ("MptForCausalLM", {"no_bias": False, "attn_config": {"attn_pdrop": DROP, "qk_ln": True}}),
     "bloom": ("BloomForCausalLM", {}),
     "opt": ("OPTForCausalLM", {"word_embed_proj_dim": 32}),
     "opt@post_norm": ("OPTForCausalLM", {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
@@ -235,6 +235,7 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     failed = False
     for name in args.names or MODELS:
         if name not in MODELS:
