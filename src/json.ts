@@ -20,6 +20,8 @@ interface Member {
 
 /** Deeper nesting than any model file needs; keeps the parser's recursion bounded. */
 const MAX_DEPTH = 128;
+/** A quarter of a million tensors in a safetensors header; keeps a hostile 100 MB of "1,1,1" from taking tens of GB. */
+const MAX_VALUES = 2_000_000;
 
 export class JsonDocument {
   readonly name: string;
@@ -165,14 +167,17 @@ const WORDS: ReadonlyMap<string, JsonValue> = new Map<string, JsonValue>([
 const WORD = /-?[A-Za-z]+/y;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const SPACE = /[ \t\n\r]*/y;
-// A closing quote after any run of plain characters and escapes; control characters are not allowed in JSON strings.
+// Strings go piece by piece: one pattern for a whole string runs out of regular-expression stack at some 10 MB.
+// Control characters are not allowed in JSON strings.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the JSON grammar forbids exactly these
-const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+const PLAIN = /[^"\\\u0000-\u001f]*/y;
+const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 
 class Parser {
   readonly #name: string;
   readonly #text: string;
   #at = 0;
+  #values = 0;
 
   constructor(name: string, text: string) {
     this.#name = name;
@@ -187,6 +192,7 @@ class Parser {
 
   /** Parses one value and the white space around it. */
   #value(depth: number): Node {
+    if (++this.#values > MAX_VALUES) this.#fail(`at most ${MAX_VALUES} values`);
     this.#match(SPACE);
     const start = this.#at;
     const char = this.#text[start];
@@ -210,9 +216,16 @@ class Parser {
   }
 
   #string(): string {
-    const token = this.#match(STRING);
-    if (token === "") this.#fail("a string");
-    return token.includes("\\") ? JSON.parse(token) : token.slice(1, -1);
+    const start = this.#at;
+    let escaped = false;
+    if (this.#take('"')) {
+      for (this.#match(PLAIN); this.#match(ESCAPE) !== ""; this.#match(PLAIN)) escaped = true;
+      if (this.#take('"')) {
+        return escaped ? JSON.parse(this.#text.slice(start, this.#at)) : this.#text.slice(start + 1, this.#at - 1);
+      }
+    }
+    this.#at = start;
+    this.#fail("a string");
   }
 
   #array(start: number, depth: number): Node {
