@@ -1,0 +1,130 @@
+// Reads the fields of a GGUF header in any version and byte order. Checks every length against the file before believing it.
+import { ExpandError } from "../../errors.ts";
+
+/** llama.cpp refuses longer strings and arrays (GGUF_MAX_STRING_LENGTH, GGUF_MAX_ARRAY_ELEMENTS). */
+const MAX_LENGTH = 2 ** 30;
+
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Thrown when the header goes on beyond the bytes read so far. Never leaves `readGgufHeader`. */
+export class MoreNeeded {
+  /** Bytes from the start of the file that the next attempt must have. */
+  readonly upTo: number;
+
+  constructor(upTo: number) {
+    this.upTo = upTo;
+  }
+}
+
+/** A position in the first bytes of a file of `fileSize` bytes. */
+export class HeaderCursor {
+  /** What is being read, for errors: `key "general.name"`. */
+  subject = "the header";
+  at = 0;
+  /** v1 stores lengths, counts and dimensions as u32. */
+  narrow = false;
+  bigEndian = false;
+  readonly bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #fileSize: number;
+  readonly #file: string;
+
+  constructor(file: string, bytes: Uint8Array, fileSize: number) {
+    this.#file = file;
+    this.bytes = bytes;
+    this.#fileSize = fileSize;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  /** Bytes from here to the end of the file. */
+  get left(): number {
+    return this.#fileSize - this.at;
+  }
+
+  /** Bytes of a stored length. */
+  get lengthBytes(): number {
+    return this.narrow ? 4 : 8;
+  }
+
+  u32(what: string): number {
+    return this.#view.getUint32(this.skip(4, what), !this.bigEndian);
+  }
+
+  /** A u64 (an i64 below 0 reads as 2^63 or more). Exact below 2^53; `exact` spells the others. */
+  u64(what: string): number {
+    const at = this.skip(8, what);
+    const first = this.#view.getUint32(at, !this.bigEndian);
+    const second = this.#view.getUint32(at + 4, !this.bigEndian);
+    return this.bigEndian ? first * 2 ** 32 + second : second * 2 ** 32 + first;
+  }
+
+  /** A length, count or dimension: u64, or u32 in v1. */
+  length(what: string): number {
+    return this.narrow ? this.u32(what) : this.u64(what);
+  }
+
+  /** The number of `bytes` bytes just read, with all its digits. */
+  exact(bytes: number = this.lengthBytes): string {
+    const at = this.at - bytes;
+    return String(
+      bytes === 4 ? this.#view.getUint32(at, !this.bigEndian) : this.#view.getBigUint64(at, !this.bigEndian),
+    );
+  }
+
+  /** A count of items of at least `each` bytes, checked against what is left of the file. */
+  count(what: string, each: number, most: number = MAX_LENGTH): number {
+    const count = this.length(`the number of ${what}`);
+    if (count * each > this.left) {
+      this.fail(
+        `claims ${this.exact()} ${what} of at least ${each} bytes each, but the file has ${this.left} bytes left`,
+      );
+    }
+    if (count > most) this.fail(`claims ${this.exact()} ${what}; at most ${most} are supported`, "unsupported");
+    return count;
+  }
+
+  /** A string's bytes, shared with the header's. */
+  string(what: string): Uint8Array {
+    const length = this.length(`the length of ${what}`);
+    if (length > this.left) {
+      this.fail(`claims ${what} of ${this.exact()} bytes, but the file has ${this.left} bytes left`);
+    }
+    if (length > MAX_LENGTH) {
+      this.fail(`claims ${what} of ${this.exact()} bytes; at most ${MAX_LENGTH} are supported`, "unsupported");
+    }
+    const start = this.skip(length, what);
+    return this.bytes.subarray(start, this.at);
+  }
+
+  /** The name of a key or tensor: a string that is UTF-8, is not empty and has no NUL (C readers would cut it there). */
+  name(maxBytes: number): string {
+    const bytes = this.string("a name");
+    if (bytes.length === 0) this.fail("has no name");
+    if (bytes.length > maxBytes) this.fail(`has a name of ${bytes.length} bytes; at most ${maxBytes} are allowed`);
+    if (bytes.includes(0)) this.fail("has a NUL in its name");
+    try {
+      return UTF8.decode(bytes);
+    } catch {
+      return this.fail("has a name that is not UTF-8");
+    }
+  }
+
+  /** Moves on by `length` bytes and gives the position before them, which then lie in `bytes`. */
+  skip(length: number, what: string): number {
+    const start = this.at;
+    const end = start + length;
+    if (end > this.#fileSize) {
+      this.fail(`${what} ends at byte ${end}, but the file has ${this.#fileSize}`);
+    }
+    if (end > this.bytes.length) throw new MoreNeeded(end);
+    this.at = end;
+    return start;
+  }
+
+  fail(message: string, tag: "damaged" | "unsupported" = "damaged", fix?: string): never {
+    throw new ExpandError(tag, `${this.subject} ${message}`, {
+      at: this.#file,
+      fix: fix ?? "Download or convert the file again.",
+    });
+  }
+}

@@ -1,0 +1,120 @@
+// Reads the header of one GGUF file: metadata entries and tensor infos. Never reads tensor data, never believes a length.
+import type { GgufEntry } from "../../checkpoint/gguf-metadata.ts";
+import { ExpandError } from "../../errors.ts";
+import type { ByteSource } from "../../tensor/source.ts";
+import { HeaderCursor, MoreNeeded } from "./cursor.ts";
+import { alignmentOf, padded } from "./layout.ts";
+import { readStoredValue } from "./stored-value.ts";
+import { readTensorInfos, type TensorInfo } from "./tensor-info.ts";
+
+/** One file's header. Entries share the header's bytes. */
+export interface GgufHeader {
+  readonly version: number;
+  readonly bigEndian: boolean;
+  readonly alignment: number;
+  readonly entries: ReadonlyMap<string, GgufEntry>;
+  readonly tensors: readonly TensorInfo[];
+  /** Offset of the first tensor's data in the file. */
+  readonly dataStart: number;
+}
+
+const FIRST_WINDOW = 2 ** 20;
+/** The longest real header known is 30 MB (a 262k-token vocabulary with merges); this bounds what a hostile file makes us hold. */
+const MAX_HEADER = 2 ** 28;
+/** The format's own limit (ggml/docs/gguf.md). */
+const MAX_KEY_BYTES = 65535;
+/** Far above any model; they bound the memory that a header of small items takes. */
+const MAX_KEYS = 2 ** 16;
+const MAX_TENSORS = 2 ** 20;
+const LFS_POINTER = "version https://git-lfs";
+
+/** Reads and checks a header. The window doubles until the header fits, so that no more than twice its length is read. */
+export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
+  let window = await source.read(0, Math.min(FIRST_WINDOW, source.size));
+  for (;;) {
+    try {
+      return parseHeader(source, window);
+    } catch (error) {
+      if (!(error instanceof MoreNeeded)) throw error;
+      if (error.upTo > MAX_HEADER) {
+        throw new ExpandError("unsupported", `has a header of more than ${MAX_HEADER} bytes`, { at: source.name });
+      }
+      const length = Math.min(source.size, Math.max(error.upTo, window.length * 2));
+      const grown = new Uint8Array(length);
+      grown.set(window);
+      grown.set(await source.read(window.length, length - window.length), window.length);
+      window = grown;
+    }
+  }
+}
+
+function parseHeader(source: ByteSource, window: Uint8Array): GgufHeader {
+  const cursor = new HeaderCursor(source.name, window, source.size);
+  const version = readVersion(cursor, source);
+  // A tensor has a name, a number of dimensions, a type and an offset; a key has a name, a type and a value.
+  const tensorCount = cursor.count("tensors", cursor.lengthBytes + 1 + 4 + 4 + 8, MAX_TENSORS);
+  const keyCount = cursor.count("keys", cursor.lengthBytes + 1 + 4 + 1, MAX_KEYS);
+  const entries = new Map<string, GgufEntry>();
+  for (let i = 0; i < keyCount; i++) {
+    cursor.subject = `key ${i + 1}`;
+    const key = cursor.name(MAX_KEY_BYTES);
+    cursor.subject = `key "${key}"`;
+    if (entries.has(key)) cursor.fail("is there twice");
+    entries.set(key, { key, ...readStoredValue(cursor) });
+  }
+  const alignment = alignmentOf(source.name, entries);
+  const tensors = readTensorInfos(cursor, tensorCount, alignment);
+  const dataStart = padded(cursor.at, alignment);
+  checkEnd(source, tensors, dataStart, alignment);
+  return { version, bigEndian: cursor.bigEndian, alignment, entries, tensors, dataStart };
+}
+
+/** Reads the magic and the version, and sets the cursor up for them. */
+function readVersion(cursor: HeaderCursor, source: ByteSource): number {
+  const start = new TextDecoder("latin1").decode(cursor.bytes.subarray(0, LFS_POINTER.length));
+  if (start === LFS_POINTER) {
+    throw new ExpandError("input", "is a Git LFS pointer, not the model", {
+      at: source.name,
+      fix: 'Run "git lfs pull" in the repository.',
+    });
+  }
+  if (!start.startsWith("GGUF")) {
+    const found = source.size === 0 ? "is empty" : `starts with ${JSON.stringify(start.slice(0, 4))}, not "GGUF"`;
+    throw new ExpandError("damaged", found, { at: source.name, fix: "Name a GGUF file, or download it again." });
+  }
+  cursor.skip(4, "the magic");
+  let version = cursor.u32("the version");
+  // The low half of a small number is 0 when its bytes are in the other order.
+  if ((version & 0xffff) === 0 && version !== 0) {
+    cursor.bigEndian = true;
+    cursor.at -= 4;
+    version = cursor.u32("the version");
+  }
+  if (version < 1 || version > 3) {
+    throw new ExpandError("unsupported", `is GGUF version ${version}; versions 1 to 3 are known`, {
+      at: source.name,
+      fix: "Update expand-checkpoint if the version is new; else download the file again.",
+    });
+  }
+  cursor.narrow = version === 1;
+  return version;
+}
+
+/** The data must be there whole; only the padding behind the last tensor may be missing. Nothing may follow it. */
+function checkEnd(source: ByteSource, tensors: readonly TensorInfo[], dataStart: number, alignment: number): void {
+  for (const { name, offset, bytes } of tensors) {
+    const end = dataStart + offset + bytes;
+    if (end <= source.size) continue;
+    throw new ExpandError("damaged", `tensor "${name}" ends at byte ${end}, but the file has ${source.size}`, {
+      at: source.name,
+      fix: "Download the file again; it is cut short.",
+    });
+  }
+  const last = tensors.at(-1);
+  const end = dataStart + (last === undefined ? 0 : last.offset + padded(last.bytes, alignment));
+  if (source.size <= end) return;
+  throw new ExpandError("damaged", `has ${source.size - end} bytes after its data, which ends at byte ${end}`, {
+    at: source.name,
+    fix: `Download the file again, or cut it with "truncate -s ${end}" if the rest is known to be no part of the model.`,
+  });
+}
