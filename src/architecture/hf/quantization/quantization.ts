@@ -53,7 +53,14 @@ export function quantizationOf(checkpoint: Checkpoint): Quantization {
         : `The weights are quantized (${method}). Copies stay quantized, so an optimizer cannot train their quantized weights directly: use LoRA on the copies, or dequantize first.`,
     stored,
     attached: (tensor) => method !== "none" && CACHE_SCALES.test(tensor),
-    edits: (layout, blockPrefixes) => skipListEdits(settings, checkpoint.tensors.keys(), layout, blockPrefixes),
+    edits: (layout, blockPrefixes) =>
+      skipListEdits(
+        settings,
+        checkpoint.tensors.keys(),
+        layout,
+        blockPrefixes,
+        (module) => stored(`${module}.weight`, (name) => checkpoint.tensors.has(name)) !== undefined,
+      ),
   };
 }
 
