@@ -89,12 +89,11 @@ export function ggufNumber(entry: GgufEntry): number {
   throw typeMismatch(entry, "a number");
 }
 
-/** A list of numbers, one element for a scalar: how the format spells "one for all blocks, or one for each". Booleans count as 0 and 1. */
+/** A list of numbers, one element for a scalar: how the format spells "one for all blocks, or one for each". Booleans are 0 and 1. */
 export function ggufNumbers(entry: GgufEntry): readonly number[] {
   const value = ggufValue(entry);
-  const numbers = (Array.isArray(value) ? value : [value]).map((item) => (isBytes(item) ? Number.NaN : Number(item)));
-  if (isBytes(value) || entry.element === "string") throw typeMismatch(entry, "a number or a list of numbers");
-  return numbers;
+  if (isBytes(value) || entry.element === "string") throw typeMismatch(entry, "a number or an array of numbers");
+  return (isScalar(value) ? [value] : value).map(Number);
 }
 
 /** A boolean. Throws "unsupported" when the value is of another type. */
@@ -118,7 +117,7 @@ export function ggufString(entry: GgufEntry): string {
 /** Elements of an array. Throws "unsupported" when the value is not an array. */
 export function ggufArray(entry: GgufEntry): readonly GgufScalar[] {
   const value = ggufValue(entry);
-  if (Array.isArray(value)) return value;
+  if (!isScalar(value)) return value;
   throw typeMismatch(entry, "an array");
 }
 
@@ -143,6 +142,14 @@ export function encodeGgufArray(
   view.setInt32(0, GGUF_TYPES.indexOf(element), true);
   view.setBigUint64(4, BigInt(values.length), true);
   return { key, type: "array", element, count: values.length, raw };
+}
+
+/** The entry with another value of the same type: readers refuse a key whose type has changed. */
+export function withGgufValue(entry: GgufEntry, value: GgufValue | string): GgufEntry {
+  const { key, type, element } = entry;
+  if (type === "array" && element !== undefined && Array.isArray(value)) return encodeGgufArray(key, element, value);
+  if (type !== "array" && !Array.isArray(value)) return encodeGgufEntry(key, type, value as GgufScalar);
+  throw typeMismatch(entry, type === "array" ? "a scalar" : "an array");
 }
 
 function readScalars(raw: Uint8Array, start: number, type: GgufScalarType, count: number): GgufScalar[] {
@@ -204,6 +211,10 @@ function writeScalar(view: DataView, at: number, type: GgufScalarType, value: Gg
 
 function big(value: GgufScalar): bigint {
   return typeof value === "bigint" ? value : BigInt(Number(value));
+}
+
+function isScalar(value: GgufValue): value is GgufScalar {
+  return !Array.isArray(value);
 }
 
 function isBytes(value: GgufValue): value is Uint8Array {

@@ -4,6 +4,10 @@ import { ExpandError } from "../../errors.ts";
 /** llama.cpp refuses longer strings and arrays (GGUF_MAX_STRING_LENGTH, GGUF_MAX_ARRAY_ELEMENTS). */
 const MAX_LENGTH = 2 ** 30;
 
+/** What to do about the faults of this format. */
+export const DOWNLOAD_AGAIN = "Download or convert the file again.";
+export const CUT_SHORT = "Download the file again; it is cut short.";
+
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Thrown when the header goes on beyond the bytes read so far. Never leaves `readGgufHeader`. */
@@ -18,7 +22,7 @@ export class MoreNeeded {
 
 /** A position in the first bytes of a file of `fileSize` bytes. */
 export class HeaderCursor {
-  /** What is being read, for errors: `key "general.name"`. */
+  /** What is being read; errors begin with it. */
   subject = "the header";
   at = 0;
   /** v1 stores lengths, counts and dimensions as u32. */
@@ -46,34 +50,33 @@ export class HeaderCursor {
     return this.narrow ? 4 : 8;
   }
 
-  u32(what: string): number {
-    return this.#view.getUint32(this.skip(4, what), !this.bigEndian);
+  u32(): number {
+    return this.#view.getUint32(this.skip(4), !this.bigEndian);
   }
 
   /** A u64 (an i64 below 0 reads as 2^63 or more). Exact below 2^53; `exact` spells the others. */
-  u64(what: string): number {
-    const at = this.skip(8, what);
+  u64(): number {
+    const at = this.skip(8);
     const first = this.#view.getUint32(at, !this.bigEndian);
     const second = this.#view.getUint32(at + 4, !this.bigEndian);
     return this.bigEndian ? first * 2 ** 32 + second : second * 2 ** 32 + first;
   }
 
   /** A length, count or dimension: u64, or u32 in v1. */
-  length(what: string): number {
-    return this.narrow ? this.u32(what) : this.u64(what);
+  length(): number {
+    return this.narrow ? this.u32() : this.u64();
   }
 
-  /** The number of `bytes` bytes just read, with all its digits. */
+  /** The number just read, of `bytes` bytes, with all its digits. */
   exact(bytes: number = this.lengthBytes): string {
     const at = this.at - bytes;
-    return String(
-      bytes === 4 ? this.#view.getUint32(at, !this.bigEndian) : this.#view.getBigUint64(at, !this.bigEndian),
-    );
+    const little = !this.bigEndian;
+    return String(bytes === 4 ? this.#view.getUint32(at, little) : this.#view.getBigUint64(at, little));
   }
 
   /** A count of items of at least `each` bytes, checked against what is left of the file. */
   count(what: string, each: number, most: number = MAX_LENGTH): number {
-    const count = this.length(`the number of ${what}`);
+    const count = this.length();
     if (count * each > this.left) {
       this.fail(
         `claims ${this.exact()} ${what} of at least ${each} bytes each, but the file has ${this.left} bytes left`,
@@ -84,21 +87,20 @@ export class HeaderCursor {
   }
 
   /** A string's bytes, shared with the header's. */
-  string(what: string): Uint8Array {
-    const length = this.length(`the length of ${what}`);
+  string(): Uint8Array {
+    const length = this.length();
     if (length > this.left) {
-      this.fail(`claims ${what} of ${this.exact()} bytes, but the file has ${this.left} bytes left`);
+      this.fail(`claims a string of ${this.exact()} bytes, but the file has ${this.left} bytes left`);
     }
     if (length > MAX_LENGTH) {
-      this.fail(`claims ${what} of ${this.exact()} bytes; at most ${MAX_LENGTH} are supported`, "unsupported");
+      this.fail(`claims a string of ${this.exact()} bytes; at most ${MAX_LENGTH} are supported`, "unsupported");
     }
-    const start = this.skip(length, what);
-    return this.bytes.subarray(start, this.at);
+    return this.bytes.subarray(this.skip(length), this.at);
   }
 
   /** The name of a key or tensor: a string that is UTF-8, is not empty and has no NUL (C readers would cut it there). */
   name(maxBytes: number): string {
-    const bytes = this.string("a name");
+    const bytes = this.string();
     if (bytes.length === 0) this.fail("has no name");
     if (bytes.length > maxBytes) this.fail(`has a name of ${bytes.length} bytes; at most ${maxBytes} are allowed`);
     if (bytes.includes(0)) this.fail("has a NUL in its name");
@@ -109,22 +111,19 @@ export class HeaderCursor {
     }
   }
 
-  /** Moves on by `length` bytes and gives the position before them, which then lie in `bytes`. */
-  skip(length: number, what: string): number {
+  /** Moves on by `length` bytes, which then lie in `bytes`, and gives the position before them. */
+  skip(length: number): number {
     const start = this.at;
     const end = start + length;
     if (end > this.#fileSize) {
-      this.fail(`${what} ends at byte ${end}, but the file has ${this.#fileSize}`);
+      this.fail(`goes on to byte ${end}, but the file has ${this.#fileSize}`, "damaged", CUT_SHORT);
     }
     if (end > this.bytes.length) throw new MoreNeeded(end);
     this.at = end;
     return start;
   }
 
-  fail(message: string, tag: "damaged" | "unsupported" = "damaged", fix?: string): never {
-    throw new ExpandError(tag, `${this.subject} ${message}`, {
-      at: this.#file,
-      fix: fix ?? "Download or convert the file again.",
-    });
+  fail(message: string, tag: "damaged" | "unsupported" = "damaged", fix: string = DOWNLOAD_AGAIN): never {
+    throw new ExpandError(tag, `${this.subject} ${message}`, { at: this.#file, fix });
   }
 }

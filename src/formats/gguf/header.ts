@@ -2,8 +2,8 @@
 import type { GgufEntry } from "../../checkpoint/gguf-metadata.ts";
 import { ExpandError } from "../../errors.ts";
 import type { ByteSource } from "../../tensor/source.ts";
-import { HeaderCursor, MoreNeeded } from "./cursor.ts";
-import { alignmentOf, padded } from "./layout.ts";
+import { CUT_SHORT, DOWNLOAD_AGAIN, HeaderCursor, MoreNeeded } from "./cursor.ts";
+import { alignmentOf, padded, quoted } from "./layout.ts";
 import { readStoredValue } from "./stored-value.ts";
 import { readTensorInfos, type TensorInfo } from "./tensor-info.ts";
 
@@ -36,16 +36,29 @@ export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
       return parseHeader(source, window);
     } catch (error) {
       if (!(error instanceof MoreNeeded)) throw error;
-      if (error.upTo > MAX_HEADER) {
-        throw new ExpandError("unsupported", `has a header of more than ${MAX_HEADER} bytes`, { at: source.name });
-      }
-      const length = Math.min(source.size, Math.max(error.upTo, window.length * 2));
-      const grown = new Uint8Array(length);
-      grown.set(window);
-      grown.set(await source.read(window.length, length - window.length), window.length);
-      window = grown;
+      window = await longer(source, window, error.upTo);
     }
   }
+}
+
+/** The first bytes of the file: twice as many as before, or as many as are known to be needed. */
+async function longer(source: ByteSource, window: Uint8Array, needed: number): Promise<Uint8Array> {
+  if (needed > MAX_HEADER) {
+    throw new ExpandError(
+      "unsupported",
+      `has a header of at least ${needed} bytes; at most ${MAX_HEADER} are supported`,
+      {
+        at: source.name,
+        fix: DOWNLOAD_AGAIN,
+      },
+    );
+  }
+  const length = Math.min(source.size, MAX_HEADER, Math.max(needed, window.length * 2));
+  const more = await source.read(window.length, length - window.length);
+  const both = new Uint8Array(length);
+  both.set(window);
+  both.set(more, window.length);
+  return both;
 }
 
 function parseHeader(source: ByteSource, window: Uint8Array): GgufHeader {
@@ -58,7 +71,7 @@ function parseHeader(source: ByteSource, window: Uint8Array): GgufHeader {
   for (let i = 0; i < keyCount; i++) {
     cursor.subject = `key ${i + 1}`;
     const key = cursor.name(MAX_KEY_BYTES);
-    cursor.subject = `key "${key}"`;
+    cursor.subject = `key ${quoted(key)}`;
     if (entries.has(key)) cursor.fail("is there twice");
     entries.set(key, { key, ...readStoredValue(cursor) });
   }
@@ -82,13 +95,13 @@ function readVersion(cursor: HeaderCursor, source: ByteSource): number {
     const found = source.size === 0 ? "is empty" : `starts with ${JSON.stringify(start.slice(0, 4))}, not "GGUF"`;
     throw new ExpandError("damaged", found, { at: source.name, fix: "Name a GGUF file, or download it again." });
   }
-  cursor.skip(4, "the magic");
-  let version = cursor.u32("the version");
+  cursor.skip(4);
+  let version = cursor.u32();
   // The low half of a small number is 0 when its bytes are in the other order.
   if ((version & 0xffff) === 0 && version !== 0) {
     cursor.bigEndian = true;
     cursor.at -= 4;
-    version = cursor.u32("the version");
+    version = cursor.u32();
   }
   if (version < 1 || version > 3) {
     throw new ExpandError("unsupported", `is GGUF version ${version}; versions 1 to 3 are known`, {
@@ -105,9 +118,9 @@ function checkEnd(source: ByteSource, tensors: readonly TensorInfo[], dataStart:
   for (const { name, offset, bytes } of tensors) {
     const end = dataStart + offset + bytes;
     if (end <= source.size) continue;
-    throw new ExpandError("damaged", `tensor "${name}" ends at byte ${end}, but the file has ${source.size}`, {
+    throw new ExpandError("damaged", `tensor ${quoted(name)} ends at byte ${end}, but the file has ${source.size}`, {
       at: source.name,
-      fix: "Download the file again; it is cut short.",
+      fix: CUT_SHORT,
     });
   }
   const last = tensors.at(-1);

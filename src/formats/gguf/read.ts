@@ -7,7 +7,7 @@ import { ExpandError } from "../../errors.ts";
 import type { TensorRef } from "../../tensor/reference.ts";
 import { type ByteSource, fileSource } from "../../tensor/source.ts";
 import { type GgufHeader, readGgufHeader } from "./header.ts";
-import { ALIGNMENT_KEY, parsePartName, partName, SPLIT_KEYS } from "./layout.ts";
+import { ALIGNMENT_KEY, parsePartName, partName, quoted, SPLIT_KEYS } from "./layout.ts";
 
 /** One file of a model. */
 interface Part {
@@ -26,7 +26,7 @@ export async function openGguf(location: string): Promise<Checkpoint> {
   const tensors = new Map<string, TensorRef>();
   for (const { source, header } of parts) {
     for (const { name, dtype, shape, bytes, offset } of header.tensors) {
-      if (tensors.has(name)) throw damaged(source.name, `tensor "${name}" is in an earlier part too`);
+      if (tensors.has(name)) throw damaged(source.name, `tensor ${quoted(name)} is in an earlier part too`);
       tensors.set(name, { kind: "stored", dtype, shape, bytes, source, offset: header.dataStart + offset });
     }
   }
@@ -112,7 +112,10 @@ function checkPart(first: Part, part: Part, index: number, count: number): void 
     if (SPLIT_KEY_NAMES.has(key) || key === ALIGNMENT_KEY) continue;
     const same = first.header.entries.get(key);
     if (same?.type === type && Buffer.compare(same.raw, raw) === 0) continue;
-    throw damaged(at, `key "${key}" ${same === undefined ? "is not in part 1" : "has another value than in part 1"}`);
+    throw damaged(
+      at,
+      `key ${quoted(key)} ${same === undefined ? "is not in part 1" : "has another value than in part 1"}`,
+    );
   }
 }
 

@@ -11,19 +11,19 @@ export interface StoredValue {
 
 /** A value and the type in front of it. The bytes are the header's own where they are already as v3 little-endian stores them. */
 export function readStoredValue(cursor: HeaderCursor): StoredValue {
-  const type = readType(cursor, "its type");
+  const type = readType(cursor);
   const start = cursor.at;
   if (type !== "array") return { type, count: 1, raw: scan(cursor, type, 1, start, new Uint8Array(0)) };
-  const element = readType(cursor, "its element type");
+  const element = readType(cursor);
   if (element === "array") cursor.fail("is an array of arrays, which llama.cpp refuses too", "unsupported", DROP_KEY);
   const count = cursor.count("elements", ggufTypeBytes(element) ?? cursor.lengthBytes);
   return { type, element, count, raw: scan(cursor, element, count, start, arrayHead(element, count)) };
 }
 
-const DROP_KEY = "Remove the key with gguf_new_metadata.py.";
+const DROP_KEY = "Remove the key with gguf_new_metadata.py --remove-metadata.";
 
-function readType(cursor: HeaderCursor, what: string): GgufType {
-  const id = cursor.u32(what);
+function readType(cursor: HeaderCursor): GgufType {
+  const id = cursor.u32();
   return GGUF_TYPES[id] ?? cursor.fail(`has the value type id ${id}; 0 to ${GGUF_TYPES.length - 1} are known`);
 }
 
@@ -41,13 +41,13 @@ function scan(cursor: HeaderCursor, type: GgufScalarType, count: number, start: 
   const width = ggufTypeBytes(type);
   const asStored = !cursor.bigEndian && !cursor.narrow;
   if (width !== undefined) {
-    const from = cursor.skip(count * width, "its value");
+    const from = cursor.skip(count * width);
     if (asStored) return cursor.bytes.subarray(start, cursor.at);
     return joined([head, swapped(cursor.bytes.slice(from, cursor.at), cursor.bigEndian ? width : 1)]);
   }
   const parts = [head];
   for (let i = 0; i < count; i++) {
-    const string = cursor.string("a string");
+    const string = cursor.string();
     if (!asStored) parts.push(stringLength(string), string);
   }
   return asStored ? cursor.bytes.subarray(start, cursor.at) : joined(parts);

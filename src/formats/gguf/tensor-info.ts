@@ -1,7 +1,7 @@
 // Reads the tensor infos of a GGUF header: name, shape, type, offset. Refuses whatever llama.cpp would refuse.
 import { blockOf, byteLength, type Dtype, type Shape } from "../../tensor/dtype.ts";
 import type { HeaderCursor } from "./cursor.ts";
-import { MAX_DIMENSIONS, MAX_NAME_BYTES, padded } from "./layout.ts";
+import { MAX_DIMENSIONS, MAX_NAME_BYTES, padded, quoted } from "./layout.ts";
 import { dtypeOfId, whyNoDtype } from "./types.ts";
 
 export interface TensorInfo {
@@ -32,10 +32,10 @@ export function readTensorInfos(cursor: HeaderCursor, count: number, alignment: 
 function readInfo(cursor: HeaderCursor, index: number, names: ReadonlySet<string>, expected: number): TensorInfo {
   cursor.subject = `tensor ${index + 1}`;
   const name = cursor.name(MAX_NAME_BYTES);
-  cursor.subject = `tensor "${name}"`;
+  cursor.subject = `tensor ${quoted(name)}`;
   if (names.has(name)) cursor.fail("is there twice");
   const ne = readDimensions(cursor);
-  const id = cursor.u32("its type");
+  const id = cursor.u32();
   const dtype = dtypeOfId(id);
   if (dtype === undefined) {
     const { reason, fix } = whyNoDtype(id);
@@ -43,17 +43,17 @@ function readInfo(cursor: HeaderCursor, index: number, names: ReadonlySet<string
   }
   const shape = ne.toReversed();
   const bytes = sizeOf(cursor, dtype, shape);
-  const offset = cursor.u64("its offset");
+  const offset = cursor.u64();
   if (offset !== expected) cursor.fail(`has the offset ${cursor.exact(8)}; ${expected} was expected`);
   return { name, dtype, shape, bytes, offset };
 }
 
 function readDimensions(cursor: HeaderCursor): number[] {
-  const count = cursor.u32("the number of its dimensions");
+  const count = cursor.u32();
   if (count > MAX_DIMENSIONS) cursor.fail(`has ${count} dimensions; at most ${MAX_DIMENSIONS} are allowed`);
   const ne: number[] = [];
   for (let i = 0; i < count; i++) {
-    const size = cursor.length("a dimension");
+    const size = cursor.length();
     if (!Number.isSafeInteger(size)) cursor.fail(`has a dimension of ${cursor.exact()}`);
     ne.push(size);
   }

@@ -109,6 +109,7 @@ function planFile(
   const header = encodeHeader(entries, tensors, alignment);
   const layout = new SegmentList();
   layout.bytes(header);
+  layout.zeros(padded(header.length, alignment) - header.length);
   for (const [, tensor] of tensors) {
     layout.tensor(tensor);
     layout.zeros(padded(layout.size, alignment) - layout.size);
@@ -153,7 +154,7 @@ class SegmentList {
   }
 }
 
-/** Magic, version, counts, entries and infos, padded to the alignment. */
+/** Magic, version, counts, entries and infos. */
 function encodeHeader(entries: readonly GgufEntry[], tensors: readonly NamedTensor[], alignment: number): Uint8Array {
   const parts = [text("GGUF"), u32(3), u64(tensors.length), u64(entries.length)];
   for (const { key, type, raw } of entries) parts.push(string(key), u32(GGUF_TYPES.indexOf(type)), raw);
@@ -168,12 +169,11 @@ function encodeHeader(entries: readonly GgufEntry[], tensors: readonly NamedTens
     );
     offset += padded(bytes, alignment);
   }
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  return Buffer.concat(parts, padded(length, alignment));
+  return Buffer.concat(parts);
 }
 
 function checkFileName(name: string): void {
-  if (name.endsWith(".gguf") && parsePartName(name) === undefined) return;
+  if (/\.gguf$/i.test(name) && parsePartName(name) === undefined) return;
   throw new ExpandError("usage", 'a file name that ends in ".gguf" and does not name a part was expected', {
     at: name,
     fix: "Choose a name such as model.gguf; parts get their numbers by themselves.",
