@@ -89,20 +89,6 @@ export function ggufNumber(entry: GgufEntry): number {
   throw typeMismatch(entry, "a number");
 }
 
-/** A list of numbers, one element for a scalar: how the format spells "one for all blocks, or one for each". Booleans are 0 and 1. */
-export function ggufNumbers(entry: GgufEntry): readonly number[] {
-  const value = ggufValue(entry);
-  if (isBytes(value) || entry.element === "string") throw typeMismatch(entry, "a number or an array of numbers");
-  return (isScalar(value) ? [value] : value).map(Number);
-}
-
-/** A boolean. Throws "unsupported" when the value is of another type. */
-export function ggufBoolean(entry: GgufEntry): boolean {
-  const value = ggufValue(entry);
-  if (typeof value === "boolean") return value;
-  throw typeMismatch(entry, "a bool");
-}
-
 /** A string, decoded as UTF-8. Throws "unsupported" when the value is of another type or is not UTF-8. */
 export function ggufString(entry: GgufEntry): string {
   const value = ggufValue(entry);
@@ -142,14 +128,6 @@ export function encodeGgufArray(
   view.setInt32(0, GGUF_TYPES.indexOf(element), true);
   view.setBigUint64(4, BigInt(values.length), true);
   return { key, type: "array", element, count: values.length, raw };
-}
-
-/** The entry with another value of the same type: readers refuse a key whose type has changed. */
-export function withGgufValue(entry: GgufEntry, value: GgufValue | string): GgufEntry {
-  const { key, type, element } = entry;
-  if (type === "array" && element !== undefined && Array.isArray(value)) return encodeGgufArray(key, element, value);
-  if (type !== "array" && !Array.isArray(value)) return encodeGgufEntry(key, type, value as GgufScalar);
-  throw typeMismatch(entry, type === "array" ? "a scalar" : "an array");
 }
 
 function readScalars(raw: Uint8Array, start: number, type: GgufScalarType, count: number): GgufScalar[] {

@@ -19,7 +19,7 @@ export interface GgufHeader {
 }
 
 const FIRST_WINDOW = 2 ** 20;
-/** The longest real header known is 30 MB (a 262k-token vocabulary with merges); this bounds what a hostile file makes us hold. */
+/** Bounds what a hostile file makes us hold. The longest header known to us is that of gemma-4 (262k tokens): 16 MB. */
 const MAX_HEADER = 2 ** 28;
 /** The format's own limit (ggml/docs/gguf.md). */
 const MAX_KEY_BYTES = 65535;

@@ -76,12 +76,16 @@ async function openParts(location: string): Promise<readonly [Part, ...Part[]]> 
     path.join(path.dirname(location), partName({ stem: name.stem, index: i, count })),
   );
   checkPresent(location, paths);
-  const parts: Part[] = [];
-  for (const [i, file] of paths.entries()) parts.push(i === index ? given : await openPart(file));
-  const [first, ...rest] = parts;
-  if (first === undefined) return [given];
-  for (const [i, part] of rest.entries()) checkPart(first, part, i + 1, count);
-  return [first, ...rest];
+  const open = async (file: string, i: number): Promise<Part> => (i === index ? given : await openPart(file));
+  const [one = location, ...others] = paths;
+  const first = await open(one, 0);
+  const parts: [Part, ...Part[]] = [first];
+  for (const [i, file] of others.entries()) {
+    const part = await open(file, i + 1);
+    checkPart(first, part, i + 1, count);
+    parts.push(part);
+  }
+  return parts;
 }
 
 async function openPart(location: string): Promise<Part> {

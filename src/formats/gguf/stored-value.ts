@@ -9,22 +9,54 @@ export interface StoredValue {
   readonly raw: Uint8Array;
 }
 
+const DROP_KEY = "Remove the key with gguf_new_metadata.py --remove-metadata.";
+
 /** A value and the type in front of it. The bytes are the header's own where they are already as v3 little-endian stores them. */
 export function readStoredValue(cursor: HeaderCursor): StoredValue {
   const type = readType(cursor);
   const start = cursor.at;
-  if (type !== "array") return { type, count: 1, raw: scan(cursor, type, 1, start, new Uint8Array(0)) };
-  const element = readType(cursor);
-  if (element === "array") cursor.fail("is an array of arrays, which llama.cpp refuses too", "unsupported", DROP_KEY);
-  const count = cursor.count("elements", ggufTypeBytes(element) ?? cursor.lengthBytes);
-  return { type, element, count, raw: scan(cursor, element, count, start, arrayHead(element, count)) };
+  const element = type === "array" ? readElementType(cursor) : type;
+  const count = type === "array" ? cursor.count("elements", ggufTypeBytes(element) ?? cursor.lengthBytes) : 1;
+  const from = cursor.at;
+  passOver(cursor, element, count);
+  const asStored = !cursor.bigEndian && !cursor.narrow;
+  const values = asStored ? cursor.bytes.subarray(start, cursor.at) : recoded(cursor, element, count, from);
+  if (type !== "array") return { type, count, raw: values };
+  return { type, element, count, raw: asStored ? values : Buffer.concat([arrayHead(element, count), values]) };
 }
-
-const DROP_KEY = "Remove the key with gguf_new_metadata.py --remove-metadata.";
 
 function readType(cursor: HeaderCursor): GgufType {
   const id = cursor.u32();
   return GGUF_TYPES[id] ?? cursor.fail(`has the value type id ${id}; 0 to ${GGUF_TYPES.length - 1} are known`);
+}
+
+function readElementType(cursor: HeaderCursor): GgufScalarType {
+  const type = readType(cursor);
+  if (type !== "array") return type;
+  return cursor.fail("is an array of arrays, which llama.cpp refuses too", "unsupported", DROP_KEY);
+}
+
+function passOver(cursor: HeaderCursor, type: GgufScalarType, count: number): void {
+  const width = ggufTypeBytes(type);
+  if (width !== undefined) cursor.skip(count * width);
+  else for (let i = 0; i < count; i++) cursor.string();
+}
+
+/** The values from `from` to the cursor as little-endian, with lengths of 8 bytes. */
+function recoded(cursor: HeaderCursor, type: GgufScalarType, count: number, from: number): Uint8Array {
+  const width = ggufTypeBytes(type);
+  if (width !== undefined) return swapped(cursor.bytes.slice(from, cursor.at), cursor.bigEndian ? width : 1);
+  const target = new Uint8Array(cursor.at - from + count * (8 - cursor.lengthBytes));
+  const view = new DataView(target.buffer);
+  let at = 0;
+  cursor.at = from;
+  for (let i = 0; i < count; i++) {
+    const string = cursor.string();
+    view.setBigUint64(at, BigInt(string.length), true);
+    target.set(string, at + 8);
+    at += 8 + string.length;
+  }
+  return target;
 }
 
 /** Element type (i32) and count (u64). */
@@ -36,41 +68,8 @@ function arrayHead(element: GgufScalarType, count: number): Uint8Array {
   return head;
 }
 
-/** Passes over `count` values; `head` and they, little-endian and with u64 lengths. */
-function scan(cursor: HeaderCursor, type: GgufScalarType, count: number, start: number, head: Uint8Array): Uint8Array {
-  const width = ggufTypeBytes(type);
-  const asStored = !cursor.bigEndian && !cursor.narrow;
-  if (width !== undefined) {
-    const from = cursor.skip(count * width);
-    if (asStored) return cursor.bytes.subarray(start, cursor.at);
-    return joined([head, swapped(cursor.bytes.slice(from, cursor.at), cursor.bigEndian ? width : 1)]);
-  }
-  const parts = [head];
-  for (let i = 0; i < count; i++) {
-    const string = cursor.string();
-    if (!asStored) parts.push(stringLength(string), string);
-  }
-  return asStored ? cursor.bytes.subarray(start, cursor.at) : joined(parts);
-}
-
 /** Reverses the bytes of every value, in place. */
 function swapped(values: Uint8Array, width: number): Uint8Array {
   for (let at = 0; width > 1 && at < values.length; at += width) values.subarray(at, at + width).reverse();
   return values;
-}
-
-function stringLength(string: Uint8Array): Uint8Array {
-  const length = new Uint8Array(8);
-  new DataView(length.buffer).setBigUint64(0, BigInt(string.length), true);
-  return length;
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }
