@@ -1,0 +1,39 @@
+// Compares the files that hold neither weights nor settings: tokenizer, templates, licence. They never refute an identity.
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import type { RunEvent } from "../events.ts";
+import type { TensorRef } from "../tensor/reference.ts";
+import type { ByteSource } from "../tensor/source.ts";
+import type { Comparison } from "./comparison.ts";
+import { type Finding, finding } from "./report.ts";
+
+/** Bytes of AFTER that `compareAssets` will read. */
+export function assetBytes(before: Checkpoint, after: Checkpoint): number {
+  let bytes = 0;
+  for (const [path, source] of before.assets) if (after.assets.get(path)?.size === source.size) bytes += source.size;
+  return bytes;
+}
+
+/** Files that only AFTER has are nobody's loss: plans, masks, model cards. */
+export async function* compareAssets(
+  before: Checkpoint,
+  after: Checkpoint,
+  comparison: Comparison,
+): AsyncGenerator<RunEvent, readonly Finding[], void> {
+  const findings: Finding[] = [];
+  for (const [path, source] of before.assets) {
+    const found = after.assets.get(path);
+    if (found === undefined) findings.push(finding("asset-missing", path, "is in BEFORE and not in AFTER"));
+    else if (found.size !== source.size) {
+      findings.push(finding("asset-changed", path, `expected ${source.size} bytes, found ${found.size}`));
+    } else {
+      const { difference } = yield* comparison.compare(wholeFile(found), wholeFile(source), true);
+      if (difference === undefined) continue;
+      findings.push(finding("asset-changed", path, `differs from BEFORE's from byte ${difference.first} on`));
+    }
+  }
+  return findings;
+}
+
+function wholeFile(source: ByteSource): TensorRef {
+  return { kind: "stored", dtype: "U8", shape: [source.size], bytes: source.size, source, offset: 0 };
+}

@@ -1,0 +1,56 @@
+// Finds what a comparison can stand on: the meaning of BEFORE's tensor names, and AFTER's names read by it. Reads no weights.
+import type { Architecture } from "../architecture/architecture.ts";
+import { understand } from "../architecture/detect.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ExpandError } from "../errors.ts";
+import { findNumbering, type Numbering } from "./numbering.ts";
+
+export interface Ground {
+  readonly architecture: Architecture;
+  readonly numbering: Numbering;
+}
+
+/** Or why there is none. Throws what `understand` throws, except that it does not support BEFORE. */
+export function findGround(
+  before: Checkpoint,
+  after: Checkpoint,
+  stack: string | undefined,
+): Ground | { readonly reason: string } {
+  if (before.config.dialect !== after.config.dialect) {
+    return {
+      reason: `BEFORE is ${before.format} and AFTER is ${after.format}: their tensors have other names and bytes, so only numbers can be compared`,
+    };
+  }
+  if (
+    before.config.dialect === "gguf" &&
+    after.config.dialect === "gguf" &&
+    before.config.metadata.bigEndian !== after.config.metadata.bigEndian
+  ) {
+    return { reason: "BEFORE and AFTER store their values in different byte orders, so only numbers can be compared" };
+  }
+  try {
+    const ground = onStack(before, after, stack);
+    if (stack !== undefined || ground.numbering.blocks !== ground.architecture.blocks.length) return ground;
+    const others = ground.architecture.stacks.filter((each) => each !== ground.architecture.stack);
+    return others.map((each) => tryStack(before, after, each)).find((each) => each !== undefined) ?? ground;
+  } catch (error) {
+    if (!(error instanceof ExpandError) || error.tag !== "unsupported") throw error;
+    return { reason: `BEFORE is not understood: ${error.message}` };
+  }
+}
+
+function onStack(before: Checkpoint, after: Checkpoint, stack: string | undefined): Ground {
+  const architecture = understand(before, stack === undefined ? {} : { stack });
+  return { architecture, numbering: findNumbering(architecture, after.tensors.keys()) };
+}
+
+/** The other stack, if it grew. One that cannot be expanded is no candidate. */
+function tryStack(before: Checkpoint, after: Checkpoint, stack: string): Ground | undefined {
+  try {
+    const ground = onStack(before, after, stack);
+    return ground.numbering.blocks === ground.architecture.blocks.length ? undefined : ground;
+  } catch (error) {
+    if (error instanceof ExpandError && error.tag === "unsupported") return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,117 @@
+// Pairs tensors of AFTER with those of BEFORE that they must equal, and reports the ones that cannot be paired. Reads no weights,
+// except through the comparison it is given.
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import type { RunEvent } from "../events.ts";
+import type { TensorRef } from "../tensor/reference.ts";
+import type { Comparison, Difference } from "./comparison.ts";
+import { type Finding, type FindingCode, finding, listed, type Severity } from "./report.ts";
+import { spellElement } from "./values.ts";
+
+/** What one verification knows and has found so far. */
+export interface Evidence {
+  readonly before: Checkpoint;
+  readonly after: Checkpoint;
+  readonly comparison: Comparison;
+  /** Names of AFTER that have been accounted for. */
+  readonly seen: Set<string>;
+}
+
+/** A tensor of AFTER and the one of BEFORE with the same role, type and shape. */
+export interface Pair {
+  readonly name: string;
+  readonly sourceName: string;
+  readonly found: TensorRef;
+  readonly source: TensorRef;
+}
+
+/** A group of tensors with one thing to be said about it: a block, or everything outside the blocks. */
+export interface Group {
+  readonly at: string;
+  readonly block?: number;
+  /** Names in BEFORE whose absence is no fault: buffers that every reader computes. */
+  readonly buffers?: ReadonlySet<string>;
+}
+
+/** `names` maps a name in BEFORE to the name expected in AFTER. */
+export function pairUp(
+  evidence: Evidence,
+  group: Group,
+  names: Iterable<readonly [string, string]>,
+  findings: Finding[],
+): readonly Pair[] {
+  const pairs: Pair[] = [];
+  const faults = new Faults();
+  for (const [sourceName, name] of names) {
+    const source = evidence.before.tensors.get(sourceName);
+    const found = evidence.after.tensors.get(name);
+    if (source === undefined) continue;
+    if (found === undefined) {
+      faults.add("tensor-missing", name, "", group.buffers?.has(sourceName) ? "warns" : "refutes");
+      continue;
+    }
+    evidence.seen.add(name);
+    const [was, is] = [`[${source.shape.join(", ")}]`, `[${found.shape.join(", ")}]`];
+    if (was !== is) faults.add("shape-changed", name, `expected shape ${was}, found ${is}`);
+    else if (source.dtype !== found.dtype) {
+      faults.add("dtype-changed", name, `expected ${source.dtype}, found ${found.dtype}`);
+    } else pairs.push({ name, sourceName, found, source });
+  }
+  findings.push(...faults.findings(group));
+  return pairs;
+}
+
+/** Collects tensors with the same fault, so that a cast checkpoint gives one finding for each block and not one for each tensor. */
+class Faults {
+  readonly #found = new Map<string, { code: FindingCode; text: string; severity: Severity; tensors: string[] }>();
+
+  add(code: FindingCode, tensor: string, text: string, severity: Severity = "refutes"): void {
+    const key = `${code} ${severity} ${text}`;
+    const fault = this.#found.get(key) ?? { code, text, severity, tensors: [] };
+    this.#found.set(key, fault);
+    fault.tensors.push(tensor);
+  }
+
+  findings(group: Group): readonly Finding[] {
+    const block = group.block === undefined ? {} : { block: group.block };
+    return [...this.#found.values()].map(({ code, text, severity, tensors }) =>
+      finding(
+        code,
+        group.at,
+        code === "tensor-missing" ? `has no ${listed(tensors)}` : `${text} (${listed(tensors)})`,
+        {
+          severity,
+          tensors,
+          ...block,
+        },
+      ),
+    );
+  }
+}
+
+/** Proves each pair byte-equal, or says where it is not. */
+export async function* compareAll(
+  evidence: Evidence,
+  code: "original-differs" | "copy-differs",
+  group: Group,
+  pairs: Iterable<Pair>,
+  findings: Finding[],
+): AsyncGenerator<RunEvent, void, void> {
+  for (const { name, sourceName, found, source } of pairs) {
+    const { difference } = yield* evidence.comparison.compare(found, source);
+    if (difference === undefined) continue;
+    const other = name === sourceName ? "BEFORE's" : `BEFORE's ${sourceName}`;
+    findings.push(
+      finding(code, name, `differs from ${other} ${describe(difference, found)}`, {
+        tensors: [name],
+        ...(group.block === undefined ? {} : { block: group.block }),
+      }),
+    );
+  }
+}
+
+/** "in 1 of 64 bytes, the first at byte 3 (element 1 is NaN)". */
+export function describe(difference: Difference, found: TensorRef): string {
+  const element = spellElement(found.dtype, difference);
+  const where = `byte ${difference.first}${element === undefined ? "" : ` (${element})`}`;
+  return `in ${difference.bytes} of ${found.bytes} bytes, the first at ${where}`;
+}

@@ -1,0 +1,169 @@
+// What a verification says: a verdict, the layout it found and its findings, as plain JSON data. Never claims more than was compared.
+import type { Fingerprint } from "../checkpoint/fingerprint.ts";
+
+export const VERIFICATION_SCHEMA = "expand-checkpoint/verification/1";
+
+/**
+ * identity: AFTER is an identity expansion of BEFORE. Every tensor of BEFORE is in it byte for byte and in order, and every other block
+ * is a copy of one of them in which each branch is closed by one factor. not-identity: a finding refutes that. inconclusive: neither.
+ */
+export type Verdict = "identity" | "not-identity" | "inconclusive";
+
+/** "leaves-open" makes a verdict inconclusive unless something refutes; "warns" and "info" do not change it. */
+export type Severity = "refutes" | "leaves-open" | "warns" | "info";
+
+/** What was checked, in the order of reports. Each is one test case in JUnit. */
+export const CHECKS = {
+  originals: "every original block is there, in order, byte for byte",
+  tensors: "no tensor is missing, added, or changed in type or shape",
+  copies: "every copy equals its source block, but for what closes it",
+  closed: "every branch of every copy is closed",
+  alive: "no branch of a copy is closed twice",
+  settings: "the settings are those of BEFORE, adapted to the layout",
+  assets: "the tokenizer and the other files are the same",
+} as const;
+export type Check = keyof typeof CHECKS;
+
+interface Rule {
+  readonly check: Check;
+  readonly severity: Severity;
+  readonly fix: string;
+}
+
+/** Every kind of finding. `fix` is what to do about it, unless the finding knows better. */
+export const FINDINGS = {
+  "original-differs": {
+    check: "originals",
+    severity: "refutes",
+    fix: "Write AFTER again; tensors of BEFORE are copied byte for byte.",
+  },
+  "block-missing": { check: "originals", severity: "refutes", fix: "Write AFTER again with every block of BEFORE." },
+  "block-order": { check: "originals", severity: "refutes", fix: "Put the original blocks back into their order." },
+  "block-unknown": { check: "copies", severity: "refutes", fix: "Remove the block, or insert a closed copy instead." },
+  "tensor-missing": { check: "tensors", severity: "refutes", fix: "Write AFTER again; a tensor was lost on the way." },
+  "tensor-added": {
+    check: "tensors",
+    severity: "refutes",
+    fix: "Remove the tensor from AFTER; BEFORE has none like it.",
+  },
+  "dtype-changed": { check: "tensors", severity: "refutes", fix: "Write AFTER again without a cast." },
+  "shape-changed": { check: "tensors", severity: "refutes", fix: "Write AFTER again; shapes never change." },
+  "copy-differs": {
+    check: "copies",
+    severity: "refutes",
+    fix: "Give the copy the bytes of its source block; only what closes it may differ.",
+  },
+  "copy-not-neutral": {
+    check: "closed",
+    severity: "refutes",
+    fix: "Set the tensor to the value named here in the copy, and nowhere else.",
+  },
+  "copy-not-closed": {
+    check: "closed",
+    severity: "refutes",
+    fix: "Close the branch: set these tensors of the copy to the value named here.",
+  },
+  "copy-dead": {
+    check: "alive",
+    severity: "refutes",
+    fix: "Close one of the factors only, and give the other the bytes of its source block.",
+  },
+  "negative-zero": { check: "closed", severity: "info", fix: "Nothing: -0 closes a branch as 0 does." },
+  "setting-stale": {
+    check: "settings",
+    severity: "refutes",
+    fix: "Set it to the expected value; the number or the order of blocks changed.",
+  },
+  "setting-changed": {
+    check: "settings",
+    severity: "refutes",
+    fix: "Restore the value of BEFORE.",
+  },
+  "settings-missing": {
+    check: "settings",
+    severity: "leaves-open",
+    fix: "Put the settings beside the weights of AFTER.",
+  },
+  "placement-unsafe": { check: "settings", severity: "refutes", fix: "Expand BEFORE again with another placement." },
+  "reader-differs": { check: "settings", severity: "warns", fix: "Use a reader that follows the settings." },
+  "label-changed": { check: "settings", severity: "info", fix: "Nothing: it changes no computation." },
+  "asset-missing": { check: "assets", severity: "warns", fix: "Copy the file from BEFORE." },
+  "asset-changed": {
+    check: "assets",
+    severity: "warns",
+    fix: "Copy the file from BEFORE, unless the change is meant.",
+  },
+} as const satisfies Record<string, Rule>;
+export type FindingCode = keyof typeof FINDINGS;
+
+export interface Finding {
+  readonly code: FindingCode;
+  readonly severity: Severity;
+  /** What it is about: a tensor, a block or a branch of AFTER, a setting, a file. */
+  readonly at: string;
+  /** What was expected and what was found. */
+  readonly message: string;
+  /** One imperative sentence. */
+  readonly fix: string;
+  /** Index of the block in AFTER. */
+  readonly block?: number;
+  /** Every tensor that is at fault, by its name in AFTER (in BEFORE when AFTER lost it). */
+  readonly tensors?: readonly string[];
+}
+
+/** One factor that closes a branch of a copy. */
+export interface ClosedBranch {
+  readonly branch: string;
+  readonly factor: string;
+  /** Names in AFTER. */
+  readonly tensors: readonly string[];
+}
+
+/** What stands at one index of AFTER. */
+export interface FoundBlock {
+  readonly kind: "original" | "copy" | "unknown";
+  /** Index in BEFORE; absent for an unknown block. */
+  readonly from?: number;
+  /** For copies: what closes each branch. */
+  readonly closed?: readonly ClosedBranch[];
+}
+
+export interface VerificationReport {
+  readonly schema: typeof VERIFICATION_SCHEMA;
+  readonly mode: "structure";
+  readonly verdict: Verdict;
+  /** Why the verdict is "inconclusive". */
+  readonly reason?: string;
+  /** Headers and settings only: a fingerprint says nothing about the values of weights. */
+  readonly before: Fingerprint;
+  readonly after: Fingerprint;
+  readonly family?: string;
+  readonly stack?: string;
+  /** Entry i is block i of AFTER. Empty when nothing was compared. */
+  readonly blocks: readonly FoundBlock[];
+  readonly findings: readonly Finding[];
+  /** Checks that could not be made, because an earlier finding took their ground away. */
+  readonly skipped: readonly Check[];
+  /** Bytes of AFTER that were compared. */
+  readonly bytesCompared: number;
+  readonly seconds: number;
+}
+
+type FindingDetail = Partial<Pick<Finding, "severity" | "fix" | "block" | "tensors">>;
+
+/** A finding with the severity and the fix of its code, unless `detail` has others. */
+export function finding(code: FindingCode, at: string, message: string, detail: FindingDetail = {}): Finding {
+  const { severity, fix } = FINDINGS[code];
+  return { code, severity, at, message, fix, ...detail };
+}
+
+export function verdictOf(findings: readonly Finding[]): Verdict {
+  const has = (severity: Severity): boolean => findings.some((each) => each.severity === severity);
+  return has("refutes") ? "not-identity" : has("leaves-open") ? "inconclusive" : "identity";
+}
+
+/** The first `limit` words of a list, and how many more there are. */
+export function listed(words: readonly string[], limit = 3): string {
+  const rest = words.length - limit;
+  return words.slice(0, limit).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+}

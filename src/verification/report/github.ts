@@ -1,0 +1,37 @@
+// A report for GitHub Actions: workflow commands that become annotations, and a step summary. Writes to no file and no stream.
+import type { Finding, VerificationReport } from "../report.ts";
+import { markdownText } from "./markdown.ts";
+import { headline } from "./summary.ts";
+
+/** GitHub shows at most this many annotations of each level for a step. */
+const PER_LEVEL = 10;
+
+/** Workflow commands for stdout, one a line; ends with a line break. */
+export function githubAnnotations(report: VerificationReport): string {
+  const grave = report.findings.filter((each) => each.severity === "refutes" || each.severity === "leaves-open");
+  const warnings = report.findings.filter((each) => each.severity === "warns");
+  const lines = report.verdict === "identity" ? [command("notice", report.verdict, headline(report))] : [];
+  // The headline takes one place of ten.
+  if (report.verdict !== "identity") lines.push(command("error", report.verdict, headline(report)));
+  lines.push(...grave.slice(0, PER_LEVEL - 1).map((each) => command("error", each.code, textOf(each))));
+  lines.push(...warnings.slice(0, PER_LEVEL).map((each) => command("warning", each.code, textOf(each))));
+  return `${lines.join("\n")}\n`;
+}
+
+/** Markdown for the file that GITHUB_STEP_SUMMARY names. */
+export function githubSummary(report: VerificationReport): string {
+  return markdownText(report);
+}
+
+function textOf(each: Finding): string {
+  return `${each.at}: ${each.message}. ${each.fix}`;
+}
+
+/** Values are escaped as the runner decodes them, so that no name can start a command of its own. */
+function command(level: "error" | "warning" | "notice", title: string, message: string): string {
+  return `::${level} title=${data(title).replaceAll(":", "%3A").replaceAll(",", "%2C")}::${data(message)}`;
+}
+
+function data(text: string): string {
+  return text.replaceAll("%", "%25").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
+}

@@ -1,0 +1,101 @@
+// What every rendering of a report says in the same words. Pure functions from a report to text; no markup.
+import type { Finding, FoundBlock, Severity, VerificationReport } from "../report.ts";
+
+/** Findings that a text shows of each severity; the JSON report has all. */
+export const SHOWN_FINDINGS = 20;
+
+const HEADLINES = {
+  identity: "AFTER is an identity expansion of BEFORE",
+  "not-identity": "AFTER is not an identity expansion of BEFORE",
+  inconclusive: "neither proved nor refuted",
+} as const;
+
+/** "identity: AFTER is an identity expansion of BEFORE". */
+export function headline(report: VerificationReport): string {
+  const reason = report.reason === undefined ? "" : `: ${report.reason}`;
+  return `${report.verdict}: ${HEADLINES[report.verdict]}${reason}`;
+}
+
+/** "safetensors, 30 tensors, 1.2 MB". */
+export function sizeOf(side: VerificationReport["before"]): string {
+  return `${side.format}, ${counted(side.tensors, "tensor")}, ${bytesText(side.bytes)}`;
+}
+
+/** "4 blocks and 2 copies". */
+export function blockCounts(blocks: readonly FoundBlock[]): string {
+  const count = (kind: FoundBlock["kind"]): number => blocks.filter((block) => block.kind === kind).length;
+  const parts = [
+    counted(count("original"), "original block"),
+    count("copy") === 1 ? "1 copy" : `${count("copy")} copies`,
+  ];
+  if (count("unknown") > 0) parts.push(counted(count("unknown"), "unknown block"));
+  return parts.join(", ");
+}
+
+export interface BlockRow {
+  /** "3" or "0-3", in AFTER. */
+  readonly at: string;
+  readonly what: string;
+  /** "attention: projection, mlp: projection"; empty for originals. */
+  readonly closed: string;
+}
+
+/** One row for each copy and for each run of originals. */
+export function blockRows(blocks: readonly FoundBlock[]): readonly BlockRow[] {
+  const rows: BlockRow[] = [];
+  for (let at = 0; at < blocks.length; ) {
+    const block = blocks[at];
+    const length = block?.kind === "original" ? runLength(blocks, at) : 1;
+    const from = block?.from ?? 0;
+    const what =
+      block?.kind === "original"
+        ? `original ${span(from, length)}`
+        : block?.kind === "copy"
+          ? `copy of ${from}`
+          : "unknown";
+    const closed = (block?.closed ?? []).map((each) => `${each.branch}: ${each.factor}`).join(", ");
+    rows.push({ at: span(at, length), what, closed });
+    at += length;
+  }
+  return rows;
+}
+
+/** Originals that follow each other in BEFORE too. */
+function runLength(blocks: readonly FoundBlock[], start: number): number {
+  const first = blocks[start]?.from ?? 0;
+  let length = 1;
+  while (blocks[start + length]?.kind === "original" && blocks[start + length]?.from === first + length) length++;
+  return length;
+}
+
+function span(start: number, length: number): string {
+  return length === 1 ? `${start}` : `${start}-${start + length - 1}`;
+}
+
+/** Worst first, at most SHOWN_FINDINGS of each severity; and how many were left out. */
+export function shownFindings(findings: readonly Finding[]): {
+  readonly shown: readonly Finding[];
+  readonly rest: number;
+} {
+  const order: readonly Severity[] = ["refutes", "leaves-open", "warns", "info"];
+  const shown = order.flatMap((severity) =>
+    findings.filter((each) => each.severity === severity).slice(0, SHOWN_FINDINGS),
+  );
+  return { shown, rest: findings.length - shown.length };
+}
+
+/** "1 tensor", "2 tensors". */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** Decimal units, as file sizes are sold: "1.2 GB". */
+export function bytesText(bytes: number): string {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let [value, unit] = [bytes, 0];
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
