@@ -1,0 +1,115 @@
+// The copy engine: makes one file from one job, on whichever thread it is called. Opens sources read-only; leaves no file behind when it fails.
+import { createHash, type Hash } from "node:crypto";
+import fs from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { ExpandError } from "../errors.ts";
+import type { Control } from "./control.ts";
+import { openDirect } from "./direct.ts";
+import { outputFailure } from "./failure.ts";
+import type { CopyJob, Piece } from "./job.ts";
+import { linkSource } from "./link.ts";
+import { BufferedSink, CHUNK, ReadOnly, type Sink } from "./sink.ts";
+import { OpenSources } from "./sources.ts";
+
+/** What is known of a file that was written. */
+export interface CopyOutcome {
+  readonly sha256?: string;
+  /** Options that could not be honoured, and what was done instead. */
+  readonly notes: readonly string[];
+}
+
+export interface CopyThread {
+  readonly control: Control;
+  /** `CHUNK` bytes that this thread's copies reuse, one after the other. */
+  readonly buffer: Uint8Array;
+  /** True where signals and timers must get a turn between chunks. */
+  readonly yields: boolean;
+}
+
+const ZEROS = new Uint8Array(CHUNK);
+/** Longest hole at once: hashing its zeros takes some 50 ms, and nobody can interrupt it. */
+const LONGEST_HOLE = 64 * 1024 * 1024;
+
+/** Writes job.path and waits until the disk has it. Throws ExpandError; then the file is gone again. */
+export async function copyFile(job: CopyJob, thread: CopyThread): Promise<CopyOutcome> {
+  const notes: string[] = [];
+  const sources = new OpenSources(job.sources);
+  try {
+    const hash = job.hash ? createHash("sha256") : undefined;
+    await writeAll(job, thread, { hash, sources, notes });
+    sources.checkUnchanged();
+    return { ...(hash && { sha256: hash.digest("hex") }), notes };
+  } catch (error) {
+    fs.rmSync(job.path, { force: true });
+    throw outputFailure(error, job.name);
+  } finally {
+    sources.close();
+  }
+}
+
+interface Work {
+  readonly hash: Hash | undefined;
+  readonly sources: OpenSources;
+  readonly notes: string[];
+}
+
+async function writeAll(job: CopyJob, thread: CopyThread, work: Work): Promise<void> {
+  const linked = job.link && linkSource(job, work.notes);
+  if (linked && !job.hash) return thread.control.add(job.size);
+  const sink = linked ? new ReadOnly(thread.buffer) : openSink(job, thread, work.notes);
+  try {
+    for (const piece of job.pieces) await writePiece(piece, sink, thread, work);
+    await sink.finish();
+  } finally {
+    await sink.close();
+  }
+}
+
+function openSink(job: CopyJob, thread: CopyThread, notes: string[]): Sink {
+  const direct = job.direct ? openDirect(job.path, job.size, job.sparse) : undefined;
+  if (direct !== undefined) return direct;
+  if (job.direct) notes.push("The output's file system takes no direct writes; wrote through the page cache instead.");
+  return new BufferedSink(job.path, job.size, job.sparse, thread.buffer);
+}
+
+async function writePiece(piece: Piece, sink: Sink, thread: CopyThread, work: Work): Promise<void> {
+  for (let done = 0; done < piece.length; ) {
+    if (thread.control.stopped) throw new ExpandError("interrupted", "interrupted");
+    if (thread.yields) await nextTurn();
+    const left = piece.length - done;
+    const skipped = piece.kind === "zeros" ? sink.hole(Math.min(left, LONGEST_HOLE)) : 0;
+    const length = skipped > 0 ? hashZeros(work.hash, skipped) : await writeChunk(piece, done, sink, work);
+    thread.control.add(length);
+    done += length;
+  }
+}
+
+async function writeChunk(piece: Piece, done: number, sink: Sink, work: Work): Promise<number> {
+  const room = await sink.room(piece.length - done);
+  if (piece.kind === "copy") {
+    const pending = work.sources.read(piece.source, piece.from + done, room);
+    if (pending !== undefined) await pending;
+  } else if (piece.kind === "bytes") {
+    room.set(piece.data.subarray(done, done + room.length));
+  } else if (piece.kind === "zeros") {
+    room.fill(0);
+  } else {
+    repeat(piece.pattern, done % piece.pattern.length, room);
+  }
+  work.hash?.update(room);
+  sink.commit(room.length);
+  return room.length;
+}
+
+/** Fills `room` with the pattern, which started `phase` bytes earlier. */
+function repeat(pattern: Uint8Array, phase: number, room: Uint8Array): void {
+  const turned = Buffer.concat([pattern.subarray(phase), pattern.subarray(0, phase)]);
+  Buffer.from(room.buffer, room.byteOffset, room.length).fill(turned);
+}
+
+function hashZeros(hash: Hash | undefined, length: number): number {
+  if (hash !== undefined) {
+    for (let left = length; left > 0; left -= CHUNK) hash.update(ZEROS.subarray(0, Math.min(left, CHUNK)));
+  }
+  return length;
+}

@@ -1,0 +1,67 @@
+// The sources of one job, opened read-only on first use. Never lets bytes of a file through that changed since it was planned.
+import fs from "node:fs";
+import { ExpandError } from "../errors.ts";
+import { fileSource, readFully } from "../tensor/source.ts";
+import { sourceFailure } from "./failure.ts";
+import type { JobSource } from "./job.ts";
+
+export class OpenSources {
+  readonly #sources: readonly JobSource[];
+  readonly #descriptors = new Map<number, number>();
+
+  constructor(sources: readonly JobSource[]) {
+    this.#sources = sources;
+  }
+
+  /** Fills `target` from byte `from` of source `index`; the promise, if any, must be awaited. */
+  read(index: number, from: number, target: Uint8Array): Promise<void> | undefined {
+    const source = this.#source(index);
+    if ("read" in source) return source.read(from, target.length).then((data) => target.set(data));
+    const fd = this.#descriptors.get(index) ?? this.#open(index, source.path);
+    try {
+      readFully(fd, target, from, source.name);
+    } catch (error) {
+      // Cut short under our hands is a change, not damage.
+      checkIdentity(source);
+      throw sourceFailure(error, source.name);
+    }
+    return undefined;
+  }
+
+  /** Throws "input" when a source that was read is no longer the file that was planned with. */
+  checkUnchanged(): void {
+    for (const index of this.#descriptors.keys()) checkIdentity(this.#source(index));
+  }
+
+  close(): void {
+    for (const fd of this.#descriptors.values()) fs.closeSync(fd);
+    this.#descriptors.clear();
+  }
+
+  #open(index: number, path: string): number {
+    const source = this.#source(index);
+    try {
+      const fd = fs.openSync(path, "r");
+      this.#descriptors.set(index, fd);
+      checkIdentity(source);
+      return fd;
+    } catch (error) {
+      throw sourceFailure(error, source.name);
+    }
+  }
+
+  #source(index: number): JobSource {
+    const source = this.#sources[index];
+    if (source === undefined) throw new ExpandError("bug", `the job has no source ${index}`);
+    return source;
+  }
+}
+
+/** Throws "input" when the file behind a source has another size, time or inode than when it was planned with. */
+export function checkIdentity(source: JobSource): void {
+  if (!("path" in source) || fileSource(source.path, source.name).identity === source.identity) return;
+  throw new ExpandError("input", "changed while it was being read", {
+    at: source.name,
+    fix: "Run again when nothing else writes to this file.",
+  });
+}
