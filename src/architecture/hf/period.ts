@@ -1,0 +1,32 @@
+// After how many blocks the kinds repeat, for readers that count instead of reading a list. Looks at settings only.
+import type { AdaptContext } from "./adapt.ts";
+import type { Axis, KindSource } from "./family.ts";
+import { decidingSource, kindsBy, kindsOf, leastCommonMultiple, periodOf } from "./kinds.ts";
+
+/** Least common multiple of the periods that really hold; 1 when none does. */
+export function stackPeriod(context: AdaptContext): number {
+  return context.axes.map((axis) => axisPeriod(axis, context)).reduce(leastCommonMultiple, 1);
+}
+
+/** True when every periodic kind can be written as an explicit list. */
+export function isSpellable(context: AdaptContext): boolean {
+  return context.axes.every((axis) => axisPeriod(axis, context) === 1 || spelled(axis, context));
+}
+
+function spelled(axis: Axis, context: AdaptContext): boolean {
+  const deciding = decidingSource(axis.sources, context.settings);
+  return axis.explicit !== undefined || deciding?.from === "list" || deciding?.from === "indices";
+}
+
+function axisPeriod(axis: Axis, context: AdaptContext): number {
+  const kinds = kindsOf(axis, context.settings, context.count);
+  const formula = axis.sources.find(isFormula);
+  if (formula === undefined) return 1;
+  const byFormula = kindsBy(formula, context.settings, context.count);
+  if (byFormula.some((kind, index) => kind !== kinds[index]) || new Set(kinds).size < 2) return 1;
+  return Math.max(1, periodOf(formula, context.settings, context.count));
+}
+
+function isFormula(source: KindSource): boolean {
+  return source.from === "every" || source.from === "all" || source.from === "share" || source.from === "cycle";
+}

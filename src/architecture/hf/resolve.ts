@@ -1,0 +1,96 @@
+// From config.json to the record and the stack of blocks that will be expanded. Looks at settings only.
+import { ExpandError } from "../../errors.ts";
+import type { JsonDocument } from "../../json.ts";
+import type { Family, Refusal, Refused, Stack, Wrapper } from "./family.ts";
+import { entryOf, unknownModelType } from "./registry.ts";
+import { CONFIG } from "./settings.ts";
+
+/** A record made concrete for one checkpoint. */
+export interface Model {
+  readonly modelType: string;
+  readonly family: Family;
+  readonly stack: Stack;
+  readonly stacks: readonly string[];
+  /** Full-name templates of tensors outside of the chosen stack's base. */
+  readonly outside: string;
+  readonly refusals: readonly Refusal[];
+  readonly notes: readonly string[];
+}
+
+export function resolveModel(documents: ReadonlyMap<string, JsonDocument>, wanted: string | undefined): Model {
+  const config = documents.get(CONFIG);
+  if (config === undefined) {
+    throw new ExpandError("input", "is missing; it says what the tensors mean", {
+      at: CONFIG,
+      fix: "Put the model's config.json next to its weights.",
+    });
+  }
+  const modelType = config.get(["model_type"]);
+  if (typeof modelType !== "string") {
+    throw new ExpandError("unsupported", "has no model_type", {
+      at: CONFIG,
+      fix: "Add the model_type that transformers knows the model by.",
+    });
+  }
+  const entry = entryOf(modelType);
+  if (entry === undefined) throw unknownModelType(modelType);
+  if (entry.kind === "refused") throw refused(modelType, entry.refused);
+  if (entry.kind === "family") return plain(modelType, entry.family, wanted);
+  return plain(modelType, unwrapped(entry.wrapper, config), wanted);
+}
+
+function plain(modelType: string, family: Family, wanted: string | undefined): Model {
+  const stacks = family.stacks.map((stack) => stack.name);
+  const stack = wanted === undefined ? family.stacks[0] : family.stacks.find((one) => one.name === wanted);
+  if (stack === undefined) {
+    throw new ExpandError("usage", `${modelType} has no stack ${JSON.stringify(wanted)}; it has ${stacks.join(", ")}`, {
+      fix: `Choose one of ${stacks.join(", ")}.`,
+    });
+  }
+  return {
+    modelType,
+    family,
+    stack,
+    stacks,
+    outside: family.outside,
+    refusals: family.refusals ?? [],
+    notes: family.notes ?? [],
+  };
+}
+
+/** The record of the text stack, moved to where the wrapper keeps it. */
+function unwrapped(wrapper: Wrapper, config: JsonDocument): Family {
+  const path = wrapper.text.split(".");
+  const inner = wrapper.family ?? config.get([...path, "model_type"]);
+  if (typeof inner !== "string") {
+    throw new ExpandError("unsupported", `${wrapper.text} has no model_type`, {
+      at: CONFIG,
+      fix: `Add the model_type of the text model to ${wrapper.text}.`,
+    });
+  }
+  const entry = entryOf(inner);
+  if (entry === undefined) throw unknownModelType(inner);
+  if (entry.kind === "refused") throw refused(inner, entry.refused);
+  if (entry.kind !== "family") throw new ExpandError("bug", `${inner} inside ${wrapper.name} is itself a wrapper`);
+  const { family } = entry;
+  const heads = wrapper.heads.flatMap((head) => family.outside.split(/\s+/).map((template) => head + template));
+  return {
+    ...family,
+    stacks: family.stacks.slice(0, 1).map((stack) => ({
+      ...stack,
+      scopes: [wrapper.text, ""],
+      bases: wrapper.bases,
+      axes: [...(stack.axes ?? []), ...(wrapper.axes ?? [])],
+    })),
+    outside: `${heads.join(" ")} ${wrapper.outside}`,
+    refusals: [...(family.refusals ?? []), ...(wrapper.refusals ?? [])],
+    notes: [...(family.notes ?? []), ...(wrapper.notes ?? [])],
+  };
+}
+
+function refused(modelType: string, entry: Refused): ExpandError {
+  return new ExpandError("unsupported", `${modelType} cannot be expanded: ${entry.reason}`, {
+    at: CONFIG,
+    ...(entry.fix === undefined ? {} : { fix: entry.fix }),
+  });
+}
