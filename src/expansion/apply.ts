@@ -1,8 +1,15 @@
 // Carries a plan out on references and settings. No weight is read; writing happens elsewhere.
 import type { Architecture, ConfigEdit } from "../architecture/architecture.ts";
 import type { Checkpoint, Config, Shard } from "../checkpoint/checkpoint.ts";
-import { encodeGgufEntry } from "../checkpoint/gguf-metadata.ts";
+import {
+  encodeGgufArray,
+  encodeGgufEntry,
+  GGUF_TYPES,
+  type GgufEntry,
+  type GgufScalarType,
+} from "../checkpoint/gguf-metadata.ts";
 import { ExpandError } from "../errors.ts";
+import type { JsonValue } from "../json.ts";
 import { filled, type TensorRef } from "../tensor/reference.ts";
 import { blockAt, type Plan } from "./plan.ts";
 
@@ -47,7 +54,7 @@ export function editConfig(config: Config, edits: readonly ConfigEdit[]): Config
     const entries = new Map(config.metadata.entries);
     for (const edit of edits) {
       if (edit.after === undefined) entries.delete(edit.path);
-      else entries.set(edit.path, encodeGgufEntry(edit.path, edit.type ?? "", edit.after, entries.get(edit.path)));
+      else entries.set(edit.path, encodeEdit(edit, edit.after, entries.get(edit.path)));
     }
     return { dialect: "gguf", metadata: { ...config.metadata, entries } };
   }
@@ -58,6 +65,25 @@ export function editConfig(config: Config, edits: readonly ConfigEdit[]): Config
     documents.set(edit.document, document.with(edit.path.split("."), edit.after));
   }
   return { dialect: "hf", documents };
+}
+
+/** An existing key keeps its type unless the edit names one: llama.cpp refuses another type, u32 against i32 included. */
+function encodeEdit(edit: ConfigEdit, value: JsonValue, old: GgufEntry | undefined): GgufEntry {
+  const type = scalarType(edit, edit.type ?? (old?.type === "array" ? old.element : old?.type));
+  const values = (Array.isArray(value) ? value : [value]).map((item: JsonValue) => {
+    if (item === null || typeof item === "object") throw new ExpandError("bug", `${edit.path} cannot hold an object`);
+    return typeof item === "number" && (type === "u64" || type === "i64") ? BigInt(item) : item;
+  });
+  const [first] = values;
+  if (Array.isArray(value) || first === undefined) return encodeGgufArray(edit.path, type, values);
+  return encodeGgufEntry(edit.path, type, first);
+}
+
+function scalarType(edit: ConfigEdit, name: string | undefined): GgufScalarType {
+  const word = name?.replace(/^\[(.*)\]$/, "$1");
+  const type = GGUF_TYPES.find((candidate) => candidate === word);
+  if (type !== undefined && type !== "array") return type;
+  throw new ExpandError("bug", `the edit of ${edit.path} names no type`);
 }
 
 interface CopiedTensor {

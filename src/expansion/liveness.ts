@@ -1,6 +1,6 @@
 // Makes sure that a copy can learn: if its source block has a factor that is already closed, closing another one in series would
 // leave both with gradient 0 for ever. Reads only until the first byte that differs.
-import type { Architecture, Factor } from "../architecture/architecture.ts";
+import type { Architecture, Block, Factor } from "../architecture/architecture.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, throwIfAborted } from "../errors.ts";
 import type { TensorRef } from "../tensor/reference.ts";
@@ -35,6 +35,16 @@ export async function checkLiveness(
       }
     }
   }
+}
+
+/** True when every branch of a block is closed: the block adds exactly nothing. */
+export async function isIdentityBlock(checkpoint: Checkpoint, block: Block): Promise<boolean> {
+  for (const branch of block.branches) {
+    let closed = false;
+    for (const factor of branch.factors) closed ||= await isClosed(checkpoint, factor);
+    if (!closed) return false;
+  }
+  return block.branches.length > 0;
 }
 
 /** True when every tensor of a factor already holds the value that closes it. */

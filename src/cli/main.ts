@@ -1,0 +1,163 @@
+// The entry of the command line: words in, an exit code out. Loads a verb's code only when that verb runs.
+
+import fs from "node:fs";
+import { styleText } from "node:util";
+import { ExpandError, isSystemError } from "../errors.ts";
+import { finish } from "../events.ts";
+import { VERSION } from "../version.ts";
+import { type Streams, Terminal } from "./terminal.ts";
+import { COMMON_OPTIONS, type Verb, type VerbContext } from "./verb.ts";
+import { loadVerb, nearestVerb, TOP_HELP, VERB_NAMES } from "./verbs.ts";
+
+/** Runs one command line and gives its exit code (design: 0 done, 1 not identity, 2 usage, 3 input, 4 output, 5 network, 6 backend, 7 inconclusive, 70 bug, 130 interrupted). */
+export async function main(
+  argv: readonly string[],
+  streams: Streams = { out: process.stdout, err: process.stderr },
+): Promise<number> {
+  const terminal = terminalFor(argv, streams);
+  try {
+    const words = withVerb(argv);
+    const name = words[0];
+    if (name === undefined || name === "help" || name === "--help" || name === "-h") {
+      streams.out.write(`${TOP_HELP}\n`);
+      return name === undefined ? 2 : 0;
+    }
+    if (name === "--version" || name === "-V") {
+      streams.out.write(`${VERSION}\n`);
+      return 0;
+    }
+    return await runVerb(await loadVerb(name), words.slice(1), terminal, streams);
+  } catch (error) {
+    return reportFailure(error, terminal, argv.includes("--json"), streams);
+  }
+}
+
+/** `SOURCE OUT` means `expand SOURCE OUT` when SOURCE exists; any other first word must be a verb. */
+function withVerb(argv: readonly string[]): readonly string[] {
+  const first = argv[0];
+  if (first === undefined || first.startsWith("-") || first === "help" || VERB_NAMES.includes(first)) return argv;
+  if (fs.existsSync(first)) return ["expand", ...argv];
+  const near = nearestVerb(first);
+  if (near !== undefined) {
+    throw new ExpandError("usage", `there is no command "${first}"`, { fix: `Did you mean "${near}"?` });
+  }
+  throw new ExpandError("usage", `"${first}" is neither a command nor a path that exists`, {
+    fix: /^[\w.-]+\/[\w.-]+$/.test(first)
+      ? `Download the repository first (hf download ${first} --local-dir DIR) and name the directory.`
+      : "Run expand-checkpoint --help for the commands, or check the path.",
+  });
+}
+
+async function runVerb(verb: Verb, words: readonly string[], terminal: Terminal, streams: Streams): Promise<number> {
+  const { default: yargs } = await import("yargs");
+  const parser = yargs([...words])
+    .scriptName("expand-checkpoint")
+    .usage(`$0 ${verb.name} ${verb.positionals}\n\n${verb.summary}`)
+    .command({
+      command: `$0 ${verb.positionals}`,
+      describe: false,
+      builder: (command) => command.options(verb.options).options(COMMON_OPTIONS),
+      handler: () => undefined,
+    })
+    .parserConfiguration({
+      "duplicate-arguments-array": false,
+      "parse-numbers": false,
+      "parse-positional-numbers": false,
+      "camel-case-expansion": false,
+    })
+    .example(verb.examples.map(([command, meaning]) => [`$0 ${command}`, meaning]))
+    .epilogue(`Exit codes: ${verb.exits}`)
+    .version(false)
+    .help()
+    .alias("help", "h")
+    .strict()
+    .recommendCommands()
+    .exitProcess(false)
+    .wrap(Math.min(100, process.stdout.columns || 100))
+    .fail((message: string | null, error: unknown) => {
+      throw (
+        error ??
+        new ExpandError("usage", message ?? "the command line is not understood", {
+          fix: `Run expand-checkpoint ${verb.name} --help.`,
+        })
+      );
+    });
+  let help = "";
+  const args = await parser.parse([...words], {}, (_error: unknown, _args: unknown, output: string) => {
+    help = output;
+  });
+  if (help !== "") {
+    streams.out.write(`${help}\n`);
+    return 0;
+  }
+  return withInterrupts((signal) => {
+    const context: VerbContext = {
+      terminal,
+      json: args.json === true,
+      signal,
+      finish: (run) => finish(run, terminal.onEvent),
+    };
+    return verb.run(args, context);
+  }, terminal);
+}
+
+/** The first signal asks the run to stop; the second ends the process at once. */
+async function withInterrupts(work: (signal: AbortSignal) => Promise<number>, terminal: Terminal): Promise<number> {
+  const controller = new AbortController();
+  const stop = (): void => {
+    if (controller.signal.aborted) process.exit(130);
+    controller.abort();
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  try {
+    return await work(controller.signal);
+  } finally {
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
+    terminal.done();
+  }
+}
+
+function reportFailure(error: unknown, terminal: Terminal, json: boolean, streams: Streams): number {
+  const failure = error instanceof ExpandError ? error : unexpected(error);
+  terminal.error(failure.message, failure.fix);
+  if (json) {
+    const { tag, message, at, fix } = failure;
+    streams.out.write(`${JSON.stringify({ error: { tag, message, at, fix } })}\n`);
+  }
+  if (failure.tag === "bug") {
+    const stack = error instanceof Error ? (error.stack ?? "") : "";
+    streams.err.write(
+      `${stack}\nThis is a bug of expand-checkpoint ${VERSION}. Please report it with the lines above and the command you ran.\n`,
+    );
+  }
+  return failure.exitCode;
+}
+
+function unexpected(error: unknown): ExpandError {
+  if (isSystemError(error)) {
+    const full = error.code === "ENOSPC" || error.code === "EDQUOT";
+    const tag = full ? "disk-full" : error.syscall === "open" || error.syscall === "stat" ? "input" : "output";
+    const at = error.path;
+    return new ExpandError(
+      tag,
+      `${error.code}: ${error.syscall ?? "system call"} failed`,
+      at === undefined ? {} : { at },
+    );
+  }
+  return new ExpandError("bug", error instanceof Error ? error.message : String(error));
+}
+
+function terminalFor(argv: readonly string[], streams: Streams): Terminal {
+  const flag = (...names: string[]): boolean => argv.some((word) => names.includes(word));
+  const at = argv.findIndex((word) => word === "--color" || word.startsWith("--color="));
+  const wish = at < 0 ? "auto" : (argv[at]?.split("=")[1] ?? argv[at + 1]);
+  const plain = styleText("red", "x", { stream: process.stderr }) === "x";
+  return new Terminal(streams, {
+    quiet: flag("--quiet", "-q"),
+    verbose: flag("--verbose", "-v"),
+    progress: !flag("--no-progress"),
+    color: wish === "always" || (wish !== "never" && streams.err === process.stderr && !plain),
+  });
+}

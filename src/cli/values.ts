@@ -1,0 +1,71 @@
+// Turns words of the command line into values, strictly. Never lets a typo become NaN or 0.
+import { ExpandError } from "../errors.ts";
+
+/** A whole number from `least` up, in plain decimal digits. */
+export function wholeNumber(option: string, least: number): (text: unknown) => number | undefined {
+  return (text) => {
+    if (text === undefined) return undefined;
+    const number = /^\d{1,15}$/.test(String(text)) ? Number(text) : Number.NaN;
+    if (number >= least) return number;
+    throw new ExpandError("usage", `--${option} takes one whole number from ${least} up, not ${shown(text)}`);
+  };
+}
+
+/** Block numbers separated by commas: "3,7,11". A number given twice counts twice. */
+export function numberList(option: string): (text: unknown) => readonly number[] | undefined {
+  return (text) => {
+    if (text === undefined) return undefined;
+    const parts = String(text).split(",");
+    if (parts.every((part) => /^\d{1,9}$/.test(part))) return parts.map(Number);
+    throw new ExpandError(
+      "usage",
+      `--${option} takes block numbers separated by commas, such as 3,7,11, not ${shown(text)}`,
+    );
+  };
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  "": 1,
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KIB: 2 ** 10,
+  MIB: 2 ** 20,
+  GIB: 2 ** 30,
+  TIB: 2 ** 40,
+};
+
+/** Bytes: a bare number, or with a unit (5GB = 5,000,000,000; 5GiB = 5,368,709,120). */
+export function byteSize(option: string): (text: unknown) => number | undefined {
+  return (text) => {
+    if (text === undefined) return undefined;
+    const [, digits, unit] = /^(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)$/i.exec(String(text)) ?? [];
+    const factor = UNITS[(unit ?? "?").toUpperCase()];
+    const size = digits === undefined || factor === undefined ? Number.NaN : Math.round(Number(digits) * factor);
+    if (size >= 1 && Number.isSafeInteger(size)) return size;
+    throw new ExpandError("usage", `--${option} takes a size such as 5GB, 500MB or 5GiB, not ${shown(text)}`);
+  };
+}
+
+/** Names out of a closed set, separated by commas. */
+export function nameList<Name extends string>(
+  option: string,
+  names: readonly Name[],
+): (text: unknown) => readonly Name[] | undefined {
+  return (text) => {
+    if (text === undefined) return undefined;
+    return String(text)
+      .split(",")
+      .map((word) => {
+        const name = names.find((candidate) => candidate === word);
+        if (name !== undefined) return name;
+        throw new ExpandError("usage", `--${option} takes ${names.join(", ")}, not ${shown(word)}`);
+      });
+  };
+}
+
+function shown(value: unknown): string {
+  return Array.isArray(value) ? `${value.length} values` : JSON.stringify(String(value));
+}

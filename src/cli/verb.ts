@@ -1,0 +1,67 @@
+// What every verb of the command line is made of, and the options that all of them share.
+import type { Options } from "yargs";
+import type { Run } from "../events.ts";
+import type { Terminal } from "./terminal.ts";
+
+export interface VerbContext {
+  readonly terminal: Terminal;
+  readonly json: boolean;
+  readonly signal: AbortSignal;
+  /** Runs a verb, showing its events. */
+  finish<Report>(run: Run<Report>): Promise<Report>;
+}
+
+/** Parsed options, by long name. Values have passed their `coerce`. */
+export type Arguments = Readonly<Record<string, unknown>>;
+
+export interface Verb {
+  readonly name: string;
+  /** Positional arguments as yargs writes them: "<source> <output>". */
+  readonly positionals: string;
+  /** Purpose in one line. */
+  readonly summary: string;
+  readonly options: Readonly<Record<string, Options>>;
+  readonly examples: readonly (readonly [command: string, meaning: string])[];
+  /** Exit codes that this verb gives a meaning of its own, one line. */
+  readonly exits: string;
+  /** Gives the exit code. */
+  run(args: Arguments, context: VerbContext): Promise<number>;
+}
+
+export const COMMON_OPTIONS: Readonly<Record<string, Options>> = {
+  quiet: {
+    alias: "q",
+    type: "boolean",
+    default: false,
+    group: "Common:",
+    describe: "Print the report and errors only",
+  },
+  verbose: { alias: "v", type: "boolean", default: false, group: "Common:", describe: "Print notes as well" },
+  json: {
+    type: "boolean",
+    default: false,
+    group: "Common:",
+    describe: "One JSON object on stdout, everything else on stderr",
+  },
+  progress: { type: "boolean", default: true, group: "Common:", describe: "Show progress on stderr (--no-progress)" },
+  color: { choices: ["auto", "always", "never"], default: "auto", group: "Common:", describe: "Colours" },
+};
+
+export function text(args: Arguments, name: string): string | undefined {
+  const value = args[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/**
+ * The options of the command line that are set, under the library's names. `words` maps a library option to its word; the values
+ * have the right types because each word's `coerce`, `choices` or `type` made them.
+ */
+export function optional<Target>(
+  args: Arguments,
+  words: { readonly [Name in keyof Target]?: string },
+): Partial<Target> {
+  const entries = Object.entries<string | undefined>(words).flatMap(([name, word]) =>
+    word === undefined || args[word] === undefined ? [] : [[name, args[word]]],
+  );
+  return Object.fromEntries(entries) as Partial<Target>;
+}

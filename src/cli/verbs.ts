@@ -1,0 +1,67 @@
+// The list of verbs, and the help that fits on one screen. Knows names only; verbs/ holds the rest.
+import { ExpandError } from "../errors.ts";
+import type { Verb } from "./verb.ts";
+
+const LOADERS: Readonly<Record<string, () => Promise<Verb>>> = {
+  expand: async () => (await import("./verbs/expand.ts")).expandVerb,
+  plan: async () => (await import("./verbs/plan.ts")).planVerb,
+  verify: async () => (await import("./verbs/verify.ts")).verifyVerb,
+  inspect: async () => (await import("./verbs/inspect.ts")).inspectVerb,
+  mask: async () => (await import("./verbs/mask.ts")).maskVerb,
+  doctor: async () => (await import("./verbs/doctor.ts")).doctorVerb,
+  completion: async () => (await import("./verbs/completion.ts")).completionVerb,
+};
+
+export const VERB_NAMES: readonly string[] = Object.keys(LOADERS);
+
+export const TOP_HELP = `expand-checkpoint SOURCE OUT [options]
+expand-checkpoint <command> [options]
+
+Inserts copies of transformer blocks that add exactly nothing (LLaMA Pro block expansion),
+and proves that the expanded checkpoint computes what the source computed.
+
+Commands:
+  expand   SOURCE OUT    add identity blocks; write checkpoint, plan, mask, manifest and proof
+  plan     SOURCE        what expand would do: copies, zeroed tensors, settings, bytes
+  verify   BEFORE AFTER  prove or refute that AFTER computes what BEFORE computes
+  inspect  SOURCE        architecture, blocks, tensors, sizes; finds identity blocks
+  mask     EXPANDED      the frozen/trainable mask, in a trainer's dialect
+  doctor   [CHECKPOINT]  check the environment, or a checkpoint
+  completion             shell completion script
+
+SOURCE is a directory or a file: safetensors, torch .bin, or GGUF.
+
+  expand-checkpoint ./Llama-3.2-1B ./Llama-3.2-1B-expanded --add 4
+  expand-checkpoint model-Q4_K_M.gguf expanded.gguf --every 4
+
+Options of a command: expand-checkpoint <command> --help. Version: --version.`;
+
+export async function loadVerb(name: string): Promise<Verb> {
+  const load = LOADERS[name];
+  if (load !== undefined) return load();
+  throw new ExpandError("usage", `there is no option "${name}" before a command`, {
+    fix: "Run expand-checkpoint --help for the commands.",
+  });
+}
+
+/** The verb within two edits of a word, if there is one. */
+export function nearestVerb(word: string): string | undefined {
+  const ranked = VERB_NAMES.map((name) => ({ name, edits: distance(word.toLowerCase(), name) }));
+  ranked.sort((a, b) => a.edits - b.edits);
+  const best = ranked[0];
+  return best !== undefined && best.edits <= 2 ? best.name : undefined;
+}
+
+/** Levenshtein distance. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, change));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

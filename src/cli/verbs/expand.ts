@@ -1,0 +1,108 @@
+// The words of `expand`.
+import type { Options } from "yargs";
+import { type ExpandOptions, type ExpandReport, expand, RECIPE_NAMES, terminalText } from "../../commands/expand.ts";
+import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
+import { planText } from "../plan-text.ts";
+import { formatBytes, formatCount, formatRanges } from "../terminal.ts";
+import { byteSize, nameList } from "../values.ts";
+import { type Arguments, optional, text, type Verb, type VerbContext } from "../verb.ts";
+import { planVerb } from "./plan.ts";
+
+const OUTPUT_OPTIONS: Readonly<Record<string, Options>> = {
+  "shard-size": {
+    group: "Output:",
+    requiresArg: true,
+    describe: "Largest file of weights, in bytes: 5GB, 500MB, 2GiB",
+    coerce: byteSize("shard-size"),
+  },
+  force: { group: "Output:", type: "boolean", default: false, describe: "Replace what an earlier run wrote into OUT" },
+  "dry-run": { group: "Output:", type: "boolean", default: false, describe: "Print the plan, write nothing" },
+  link: { group: "Output:", type: "boolean", default: false, describe: "Hard-link files that stay the same" },
+  direct: { group: "Output:", type: "boolean", default: false, describe: "Write past the page cache (Linux O_DIRECT)" },
+  sparse: {
+    group: "Output:",
+    type: "boolean",
+    default: true,
+    describe: "Leave zeros as holes (--no-sparse writes them)",
+  },
+  hash: {
+    group: "Output:",
+    type: "boolean",
+    default: true,
+    describe: "SHA-256 of every file in the manifest (--no-hash)",
+  },
+  resume: {
+    group: "Output:",
+    type: "boolean",
+    default: true,
+    describe: "Go on where a killed run stopped (--no-resume)",
+  },
+  mask: {
+    group: "Mask and proof:",
+    requiresArg: true,
+    describe: `Also write the mask for: ${RECIPE_NAMES.join(", ")}`,
+    coerce: nameList("mask", RECIPE_NAMES),
+  },
+  verify: {
+    group: "Mask and proof:",
+    requiresArg: true,
+    choices: ["structure", "none"],
+    default: "structure",
+    describe: "Prove identity by reading everything back",
+  },
+};
+
+export const expandVerb: Verb = {
+  name: "expand",
+  positionals: "<source> <output>",
+  summary: "Adds identity blocks to a checkpoint and proves that nothing changed.",
+  options: { ...BLOCK_OPTIONS, ...OUTPUT_OPTIONS },
+  examples: [
+    ["expand ./Llama-3.2-1B ./expanded --add 4", "four copies, spread evenly"],
+    ["expand model-Q4_K_M.gguf expanded.gguf --every 4", "quantized GGUF, a copy after every 4th block"],
+    ["expand ./gemma-2-2b ./expanded --add 4 --mask axolotl,torch", "with the mask for two trainers"],
+  ],
+  exits:
+    "0 done and proved, 1 not identity, 2 usage or plan, 3 source refused, 4 output refused or disk full, 130 interrupted",
+  run: async (args, context) => {
+    if (args["dry-run"] === true) return planVerb.run({ ...args, save: undefined }, context);
+    const report = await context.finish(expand(expandOptions(args, context)));
+    context.terminal.report(context.json ? JSON.stringify(report) : expandText(report));
+    const verdict = report.verification?.verdict ?? "identity";
+    return verdict === "identity" ? 0 : verdict === "not-identity" ? 1 : 7;
+  },
+};
+
+function expandOptions(args: Arguments, context: VerbContext): ExpandOptions {
+  return {
+    ...prepareOptions(args, context.signal),
+    output: text(args, "output") ?? "",
+    ...optional<ExpandOptions>(args, {
+      force: "force",
+      shardSize: "shard-size",
+      link: "link",
+      direct: "direct",
+      sparse: "sparse",
+      hash: "hash",
+      resume: "resume",
+      masks: "mask",
+      verify: "verify",
+    }),
+  };
+}
+
+function expandText(report: ExpandReport): string {
+  const bytes = report.files.reduce((sum, file) => sum + file.size, 0);
+  const copies = report.plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
+  const lines = [
+    planText(report.plan),
+    "",
+    `wrote     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}`,
+    `trainable ${formatCount(report.mask.trainable.parameters)} parameters in blocks ${formatRanges(copies)}; everything else is frozen (mask.json)`,
+    ...report.refused.map(({ recipe, reason }) => `no mask for ${recipe}: ${reason}`),
+    report.verification === undefined
+      ? "NOT VERIFIED: --verify none was given; run expand-checkpoint verify SOURCE OUT"
+      : terminalText(report.verification),
+  ];
+  return lines.join("\n");
+}

@@ -1,0 +1,176 @@
+// The verb `expand`: plan, write, open what was written, prove. The only verb that writes a checkpoint.
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import { understand } from "../architecture/detect.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ExpandError } from "../errors.ts";
+import type { Run } from "../events.ts";
+import { applyPlan, type Expansion } from "../expansion/apply.ts";
+import { type Mask, maskFor } from "../expansion/mask.ts";
+import { type Plan, planFingerprint } from "../expansion/plan.ts";
+import { exportMask, type RecipeName } from "../expansion/recipes/recipes.ts";
+import { openCheckpoint } from "../formats/open.ts";
+import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
+import { claimOutput, isInside } from "../storage/output.ts";
+import { type WriteOptions, writeFiles } from "../storage/write.ts";
+import type { VerificationReport } from "../verification/report.ts";
+import { verifyStructure } from "../verification/structure.ts";
+import {
+  companionFiles,
+  jsonFile,
+  manifestFile,
+  type OutputNames,
+  outputNames,
+  readManifest,
+  textFile,
+  weightFiles,
+} from "./output.ts";
+import { type PrepareOptions, prepare } from "./prepare.ts";
+
+export { RECIPE_NAMES } from "../expansion/recipes/recipes.ts";
+export { terminalText } from "../verification/report/terminal.ts";
+
+export interface ExpandOptions extends PrepareOptions {
+  /** A directory, or a .gguf file for a GGUF source. Absent or empty, unless `force`. */
+  readonly output: string;
+  /** Replace what an earlier run of this tool wrote there. Files of others are never touched. */
+  readonly force?: boolean;
+  /** Bytes; no file of weights is larger unless one tensor alone is. */
+  readonly shardSize?: number;
+  /** Hard-link files that are the same in source and output. */
+  readonly link?: boolean;
+  /** O_DIRECT writes where the system has them. */
+  readonly direct?: boolean;
+  /** Leave zeros as holes. Default true. */
+  readonly sparse?: boolean;
+  /** SHA-256 of every file into the manifest. Default true. */
+  readonly hash?: boolean;
+  /** Go on where an interrupted run of the same plan stopped. Default true. */
+  readonly resume?: boolean;
+  /** Trainers to write the mask for, besides mask.json. */
+  readonly masks?: readonly RecipeName[];
+  /** Default "structure". */
+  readonly verify?: "structure" | "none";
+}
+
+export interface ExpandReport {
+  readonly output: string;
+  readonly plan: Plan;
+  readonly files: readonly WrittenFile[];
+  readonly mask: Mask["counts"];
+  /** Recipes that cannot express this layout, with the reason. */
+  readonly refused: readonly { readonly recipe: RecipeName; readonly reason: string }[];
+  /** Absent when verification was turned off. */
+  readonly verification?: VerificationReport;
+}
+
+/** Throws whatever opening, planning, writing and proving refuse; a proof that fails is in the report, not an error. */
+export async function* expand(options: ExpandOptions): Run<ExpandReport> {
+  const { checkpoint, architecture, plan } = yield* prepare(options);
+  const expansion = applyPlan(checkpoint, architecture, plan);
+  const names = outputNames(checkpoint, options.output);
+  refuseInsideSource(checkpoint, names);
+  const { mask, refused, sidecars } = handOver(expansion, plan, names, options);
+  const weights = weightFiles(expansion, names, options.shardSize);
+  const index = weights.filter((file) => file.name.endsWith(".index.json"));
+  const large = [...weights.filter((file) => !index.includes(file)), ...companionFiles(expansion.checkpoint)];
+  const small = [...index, ...sidecars];
+  const write = writeOptions(checkpoint, plan, options);
+  const manifest = names.sidecar("manifest.json");
+  const earlier = readManifest(path.join(names.directory, manifest)) ?? [];
+  const all = [...large, ...small].map((file) => file.name).concat(manifest, names.sidecar("verification.json"));
+  const alone = names.file === undefined || !options.output.endsWith(names.file);
+  claimOutput(names.directory, all, { key: write.key, resume: write.resume, force: options.force ?? false, alone });
+  const finals = (written: readonly WrittenFile[]): readonly FilePlan[] => [
+    ...small,
+    manifestFile(manifest, planFingerprint(plan), written, small, write.hash),
+  ];
+  const files = yield* writeFiles(names.directory, large, finals, write);
+  // A shard that an earlier, replaced run left behind would be read as part of this one.
+  for (const { name } of earlier) if (!all.includes(name)) fs.rmSync(path.join(names.directory, name), { force: true });
+  const verification = options.verify === "none" ? undefined : yield* prove(checkpoint, names, files, options);
+  return {
+    output: path.join(names.directory, names.file ?? ""),
+    plan,
+    files,
+    mask: mask.counts,
+    refused,
+    ...(verification === undefined ? {} : { verification }),
+  };
+}
+
+interface HandOver {
+  readonly mask: Mask;
+  readonly refused: ExpandReport["refused"];
+  readonly sidecars: readonly FilePlan[];
+}
+
+/** The mask, claimed from the expanded checkpoint before a byte of it is written, so that no name is mapped backwards. */
+function handOver(expansion: Expansion, plan: Plan, names: OutputNames, options: ExpandOptions): HandOver {
+  const expanded = understand(expansion.checkpoint, { stack: plan.source.stack });
+  const copies = plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
+  const mask = maskFor(expanded, expansion.checkpoint, copies, planFingerprint(plan));
+  const sidecars = [jsonFile(names.sidecar("plan.json"), plan), jsonFile(names.sidecar("mask.json"), mask)];
+  const refused: { recipe: RecipeName; reason: string }[] = [];
+  for (const recipe of options.masks ?? []) {
+    const result = exportMask(recipe, mask, expanded);
+    if (result.kind === "refused") refused.push({ recipe, reason: result.reason });
+    else if (recipe !== "json") sidecars.push(textFile(names.sidecar(result.file), result.text));
+  }
+  return { mask, refused, sidecars };
+}
+
+/** Reads back what was written, from disk, with no knowledge of the plan. */
+async function* prove(
+  before: Checkpoint,
+  names: OutputNames,
+  files: readonly WrittenFile[],
+  options: ExpandOptions,
+): Run<VerificationReport> {
+  const first = names.file === undefined ? names.directory : path.join(names.directory, files[0]?.name ?? names.file);
+  const after = await openCheckpoint(first);
+  const { stack, signal } = options;
+  const report = yield* verifyStructure(before, after, {
+    ...(stack === undefined ? {} : { stack }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  fs.writeFileSync(
+    path.join(names.directory, names.sidecar("verification.json")),
+    `${JSON.stringify(report, null, 2)}\n`,
+  );
+  return report;
+}
+
+function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions): WriteOptions {
+  const sources = [...checkpoint.shards.map((shard) => shard.source), ...checkpoint.assets.values()];
+  const wish = [options.shardSize ?? null, options.hash ?? true, options.masks ?? []];
+  const identity = sources.map((source) => [source.name, source.identity]);
+  return {
+    key: createHash("sha256")
+      .update(JSON.stringify([planFingerprint(plan), identity, wish]))
+      .digest("hex"),
+    hash: options.hash ?? true,
+    sparse: options.sparse ?? true,
+    resume: options.resume ?? true,
+    link: options.link ?? false,
+    direct: options.direct ?? false,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  };
+}
+
+function refuseInsideSource(checkpoint: Checkpoint, names: OutputNames): void {
+  const location = path.resolve(checkpoint.location);
+  const isDirectory = fs.statSync(location).isDirectory();
+  const target = path.join(names.directory, names.file ?? "");
+  const inside = isDirectory
+    ? isInside(target, location)
+    : names.file === undefined
+      ? isInside(names.directory, path.dirname(location)) && path.dirname(location) === names.directory
+      : checkpoint.shards.some((shard) => shard.source.path === target);
+  if (!inside) return;
+  throw new ExpandError("output", `lies inside the source ${checkpoint.location}`, {
+    at: target,
+    fix: "Choose an output outside the source.",
+  });
+}

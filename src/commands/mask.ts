@@ -1,0 +1,74 @@
+// The verb `mask`: the frozen/trainable split of an expanded checkpoint again, in a trainer's dialect.
+
+import fs from "node:fs";
+import path from "node:path";
+import type { Architecture } from "../architecture/architecture.ts";
+import { understand } from "../architecture/detect.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ExpandError, throwIfAborted } from "../errors.ts";
+import type { Run, RunOptions } from "../events.ts";
+import { isIdentityBlock } from "../expansion/liveness.ts";
+import { type Mask, maskFor, parseMask } from "../expansion/mask.ts";
+import { exportMask, type Recipe, type RecipeName } from "../expansion/recipes/recipes.ts";
+import { openCheckpoint } from "../formats/open.ts";
+
+export { RECIPE_NAMES } from "../expansion/recipes/recipes.ts";
+
+export interface MaskOptions extends RunOptions {
+  /** Path of an expanded checkpoint. */
+  readonly source: string;
+  readonly stack?: string;
+  /** Which blocks are copies. Default: what mask.json beside the checkpoint says, else the blocks that add nothing. */
+  readonly blocks?: readonly number[];
+  /** Default json. */
+  readonly recipe?: RecipeName;
+}
+
+export interface MaskReport {
+  readonly mask: Mask;
+  /** How the copies were found. */
+  readonly found: "given" | "mask.json" | "identity";
+  readonly result: Recipe;
+}
+
+/** Throws "plan" when no block is a copy by any of the three ways. */
+export async function* mask(options: MaskOptions): Run<MaskReport> {
+  yield { kind: "phase", name: "read headers" };
+  const checkpoint = await openCheckpoint(options.source);
+  const architecture = understand(checkpoint, options.stack === undefined ? {} : { stack: options.stack });
+  const { copies, plan, found } = await findCopies(checkpoint, architecture, options);
+  const value = maskFor(architecture, checkpoint, copies, plan);
+  return { mask: value, found, result: exportMask(options.recipe ?? "json", value, architecture) };
+}
+
+interface Found {
+  readonly copies: readonly number[];
+  readonly plan: string | undefined;
+  readonly found: MaskReport["found"];
+}
+
+async function findCopies(checkpoint: Checkpoint, architecture: Architecture, options: MaskOptions): Promise<Found> {
+  if (options.blocks !== undefined) return { copies: options.blocks, plan: undefined, found: "given" };
+  const saved = savedMask(checkpoint);
+  if (saved !== undefined) return { copies: saved.blocks, plan: saved.plan, found: "mask.json" };
+  const copies: number[] = [];
+  for (const block of architecture.blocks) {
+    throwIfAborted(options.signal);
+    if (await isIdentityBlock(checkpoint, block)) copies.push(block.index);
+  }
+  if (copies.length > 0) return { copies, plan: undefined, found: "identity" };
+  throw new ExpandError("plan", "no block adds exactly nothing, and there is no mask.json", {
+    at: options.source,
+    fix: "Name the copies with --blocks 4,9,14.",
+  });
+}
+
+/** The mask beside a checkpoint: mask.json in its directory, or STEM.mask.json beside a GGUF file. */
+function savedMask(checkpoint: Checkpoint): { blocks: readonly number[]; plan: string | undefined } | undefined {
+  const file = checkpoint.shards[0]?.source.path;
+  if (file === undefined) return undefined;
+  const stem = path.basename(file).replace(/(?:-\d{5}-of-\d{5})?\.[^.]+$/, "");
+  const candidates = ["mask.json", `${stem}.mask.json`].map((name) => path.join(path.dirname(file), name));
+  const found = candidates.find((candidate) => fs.existsSync(candidate));
+  return found === undefined ? undefined : parseMask(found, fs.readFileSync(found));
+}

@@ -1,0 +1,32 @@
+// The library's face: everything that other code may rely on. test/exports.test.ts freezes this list.
+export type {
+  Adaptation,
+  Architecture,
+  Block,
+  Branch,
+  ConfigEdit,
+  Factor,
+  FixedTensor,
+} from "./architecture/architecture.ts";
+export { understand } from "./architecture/detect.ts";
+export type { ExpandedIndex, Layout, LayoutBlock, SourceIndex } from "./architecture/layout.ts";
+export type { Checkpoint, Config, Dialect, Format, Shard } from "./checkpoint/checkpoint.ts";
+export { type Fingerprint, fingerprint } from "./checkpoint/fingerprint.ts";
+export { type DoctorCheck, type DoctorOptions, type DoctorReport, doctor } from "./commands/doctor.ts";
+export { type ExpandOptions, type ExpandReport, expand } from "./commands/expand.ts";
+export { type InspectOptions, type InspectReport, inspect } from "./commands/inspect.ts";
+export { type MaskOptions, type MaskReport, mask } from "./commands/mask.ts";
+export { type PlanReport, type PrepareOptions, plan } from "./commands/plan.ts";
+export { type VerifyOptions, verify } from "./commands/verify.ts";
+export { type ErrorTag, EXIT_CODES, ExpandError } from "./errors.ts";
+export { finish, type Run, type RunEvent, type RunOptions } from "./events.ts";
+export type { Mask } from "./expansion/mask.ts";
+export type { Place } from "./expansion/placement.ts";
+export type { FixedValue, Plan, PlannedBlock, ZeroMode } from "./expansion/plan.ts";
+export type { RecipeName } from "./expansion/recipes/recipes.ts";
+export { openCheckpoint } from "./formats/open.ts";
+export type { WrittenFile } from "./storage/file-plan.ts";
+export type { Dtype, Shape } from "./tensor/dtype.ts";
+export type { TensorRef } from "./tensor/reference.ts";
+export type { ByteSource } from "./tensor/source.ts";
+export type { Finding, VerificationReport } from "./verification/report.ts";
