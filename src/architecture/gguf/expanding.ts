@@ -1,0 +1,53 @@
+// What every rule sees: the source's settings and blocks, and the layout that was asked for.
+import { ExpandError } from "../../errors.ts";
+import type { ConfigEdit } from "../architecture.ts";
+import { copyCount, type Layout } from "../layout.ts";
+import type { GgufFamily } from "./family.ts";
+import type { Settings } from "./settings.ts";
+
+export interface Expanding {
+  readonly settings: Settings;
+  readonly family: GgufFamily;
+  readonly layout: Layout;
+  /** Blocks of the source's residual stack: multi-token-prediction blocks are not counted. */
+  readonly blocks: number;
+  /** Multi-token-prediction blocks that the settings count after them. */
+  readonly tail: number;
+}
+
+/** `<a>.block_count` of the source. */
+export function countBefore({ blocks, tail }: Pick<Expanding, "blocks" | "tail">): number {
+  return blocks + tail;
+}
+
+/** `<a>.block_count` of the result. */
+export function countAfter(expanding: Expanding): number {
+  return countBefore(expanding) + copyCount(expanding.layout);
+}
+
+/** A list with one element per source block as the layout needs it; elements of the tail stay last. */
+export function rearranged<T>({ layout, blocks }: Expanding, list: readonly T[], copyValue?: T): readonly T[] {
+  const moved = layout.flatMap(({ kind, from }) => {
+    if (kind === "copy" && copyValue !== undefined) return [copyValue];
+    const value = list[from];
+    return value === undefined ? [] : [value];
+  });
+  return [...moved, ...list.slice(blocks)];
+}
+
+/** An edit of one key of the architecture. `type` only where the key is new or its type changes. */
+export function edit(settings: Settings, name: string, after: ConfigEdit["after"], type?: string): ConfigEdit {
+  const before = settings.value(name);
+  return {
+    document: "metadata",
+    path: settings.key(name),
+    ...(before === undefined ? {} : { before }),
+    ...(after === undefined ? {} : { after }),
+    ...(type === undefined ? {} : { type }),
+  };
+}
+
+/** The layout cannot be written down: what would change, and the way out. */
+export function refuseLayout(settings: Settings, message: string, fix: string): never {
+  throw new ExpandError("plan", `${settings.architecture}: ${message}`, { fix });
+}
