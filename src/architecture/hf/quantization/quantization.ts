@@ -72,18 +72,13 @@ function storedAs(
 ): StoredWeight | undefined {
   const suspects = new Set<string>();
   for (const form of forms) {
-    const found = presentTensors(form, weight, dtype);
-    if (found.fits) {
-      // A weight in its own type with nothing beside it is a plain weight (a module on the skip list).
-      if (found.names.length === 1 && isPlainFloat(dtype(weight) ?? "U8")) return undefined;
-      return {
-        names: found.names,
-        zero: [{ tensor: nameOf(form.zero, weight), pattern: Uint8Array.of(form.byte), value: 0 }],
-      };
-    }
-    for (const name of found.names) suspects.add(name);
+    const { fits, names, telling } = presentTensors(form, weight, dtype);
+    for (const name of telling) suspects.add(name);
+    if (!fits) continue;
+    // A weight in its own type with nothing beside it is a plain weight (a module on the skip list).
+    if (names.length === 1 && isPlainFloat(dtype(weight) ?? "U8")) return undefined;
+    return { names, zero: [{ tensor: nameOf(form.zero, weight), pattern: Uint8Array.of(form.byte), value: 0 }] };
   }
-  suspects.delete(weight);
   const plain = dtype(weight);
   if (suspects.size === 0 && (plain === undefined || /^B?F\d/.test(plain))) return undefined;
   const tensors = [...(plain === undefined ? [] : [weight]), ...suspects].map((name) => `${name} (${dtype(name)})`);
@@ -97,26 +92,32 @@ function storedAs(
   });
 }
 
-/** The tensors of a form that are there; `fits` when none is missing and every type is one it may have. */
-function presentTensors(
-  form: Form,
-  weight: string,
-  dtype: (name: string) => Dtype | undefined,
-): { readonly fits: boolean; readonly names: readonly string[] } {
+interface Present {
+  /** None is missing, and every type is one the form allows. */
+  readonly fits: boolean;
+  readonly names: readonly string[];
+  /** Those that only a quantized weight has. Optional tensors of the module may be parameters of another meaning ("router.scale"). */
+  readonly telling: readonly string[];
+}
+
+function presentTensors(form: Form, weight: string, dtype: (name: string) => Dtype | undefined): Present {
   const names: string[] = [];
+  const telling: string[] = [];
   let fits = true;
   for (const [key, allowed] of Object.entries(form.tensors)) {
     const optional = key.endsWith("?");
-    const name = nameOf(optional ? key.slice(0, -1) : key, weight);
+    const pattern = optional ? key.slice(0, -1) : key;
+    const name = nameOf(pattern, weight);
     const found = dtype(name);
     if (found === undefined) {
       if (!optional) fits = false;
       continue;
     }
     names.push(name);
+    if (pattern !== "{w}" && (!optional || pattern.startsWith("{w}"))) telling.push(name);
     if (!allowed.includes(found)) fits = false;
   }
-  return { fits, names };
+  return { fits, names, telling };
 }
 
 function nameOf(pattern: string, weight: string): string {

@@ -62,7 +62,8 @@ function* membersAt(value: JsonValue, path: readonly string[]): Generator<[reado
 
 function listAfter(before: JsonValue, rule: Rule, context: Context): JsonValue | undefined {
   if (!Array.isArray(before)) return undefined;
-  const after = (before as readonly JsonValue[]).flatMap((entry) =>
+  const entries: readonly JsonValue[] = before;
+  const after = entries.flatMap((entry): readonly JsonValue[] =>
     typeof entry === "string" ? rewritten(entry, rule, context) : [entry],
   );
   return after.filter((entry, at) => after.indexOf(entry) === at);
@@ -87,15 +88,20 @@ function rewritten(entry: string, rule: Rule, context: Context): readonly string
   const number = findBlockNumber(entry, rule.body.exec(entry)?.[0].length ?? 0, prefixes);
   const at = (index: number): string => entry.slice(0, number?.start) + index + entry.slice(number?.end);
   const renumbered = number === undefined ? [entry] : moves.of(number.index).map(at);
-  const rest = number === undefined ? entry : entry.slice(0, number.start) + entry.slice(number.end);
-  // Experts differ in their number only, so one of them stands for all, unless the entry speaks of numbers itself.
-  const some = observe(entry, rule, context, number?.prefix, /\d/.test(rest));
+  const rest = number === undefined ? entry : `${entry.slice(0, number.start)}i${entry.slice(number.end)}`;
+  const exact = number === undefined || number.prefix !== undefined;
+  const some = observe(entry, rule, context, number?.prefix, !(exact && ignoresNumbers(rest)));
   const unread = number === undefined && seemsNumbered(entry, prefixes) && !some.readings.flat().includes(true);
   if (!unread && keepsMeaning(renumbered, rule, some)) return renumbered;
   const all = observe(entry, rule, context, number?.prefix, true);
   const names = fullNames(entry, rule, all);
   if (unread || !keepsMeaning(names, rule, all)) throw refusal(entry, context);
   return names;
+}
+
+/** True when an entry cannot tell one expert from another, so that the first of each list stands for all. */
+function ignoresNumbers(entry: string): boolean {
+  return /^[A-Za-z_.\\*+^$:-]*$/.test(entry) && !/\\[^.]|\.\.(?![*+])/.test(entry);
 }
 
 /** What an entry names in the source. */
