@@ -38,8 +38,8 @@ interface Likeness {
 
 /** Finding a block of BEFORE in order earns up to 2, a copy up to 1. Leaving a block of BEFORE out costs this. */
 const MISSING = 1;
-/** What it costs to take a block in which something is closed for an original. */
-const CLOSED_ORIGINAL = 1.5;
+/** What it costs to take a block for an original in which every branch is closed: more than an original earns. */
+const CLOSED_ORIGINAL = 2.5;
 
 /** `count` is the number of AFTER's blocks. Reads at most 2 x PER_BLOCK samples of each block. */
 export async function align(
@@ -53,13 +53,13 @@ export async function align(
   const likeness: Likeness[][] = [];
   for (let at = 0; at < count; at++) {
     const row: Likeness[] = [];
-    for (const { names, patterns } of samples) {
-      const seen: Resemblance[] = [];
-      for (const name of names) {
+    for (const sample of samples) {
+      const seen = new Map<string, Resemblance>();
+      for (const name of sample.names) {
         const found = after.tensors.get(architecture.rename(name, at));
-        seen.push(await sampler.resemblance(found, before.tensors.get(name), patterns.get(name)));
+        seen.set(name, await sampler.resemblance(found, before.tensors.get(name), sample.patterns.get(name)));
       }
-      row.push(likenessOf(seen));
+      row.push(likenessOf(sample, seen));
     }
     likeness.push(row);
   }
@@ -119,29 +119,40 @@ export class Sampler {
   }
 }
 
-/** What is sampled of one block of BEFORE: names, and the pattern of those that can close it. */
+/** What is sampled of one block of BEFORE. */
 interface Sample {
   readonly names: readonly string[];
+  /** What a name must hold to close a factor. */
   readonly patterns: ReadonlyMap<string, Uint8Array>;
+  /** For each branch, the sampled names of each factor. */
+  readonly branches: readonly (readonly (readonly string[])[])[];
 }
 
 function sampleOf(block: Block): Sample {
   const closing = block.branches.flatMap((branch) => branch.factors.flatMap((factor) => factor.tensors));
   const patterns = new Map([...closing, ...block.fixed].map((each) => [each.tensor, each.pattern]));
   const others = [...block.tensors.values()].filter((name) => !patterns.has(name));
-  return { names: [...spread([...patterns.keys()]), ...spread(others)], patterns };
+  const names = [...spread([...patterns.keys()]), ...spread(others)];
+  const branches = block.branches.map(({ factors }) =>
+    factors.map(({ tensors }) => tensors.map((each) => each.tensor).filter((name) => names.includes(name))),
+  );
+  return { names, patterns, branches };
 }
 
 type Resemblance = "equal" | "closed" | "cast" | "different";
 
-function likenessOf(seen: readonly Resemblance[]): Likeness {
-  const total = Math.max(1, seen.length);
-  const count = (kind: Resemblance): number => seen.filter((each) => each === kind).length;
+function likenessOf({ branches }: Sample, seen: ReadonlyMap<string, Resemblance>): Likeness {
+  const total = Math.max(1, seen.size);
+  const count = (kind: Resemblance): number => [...seen.values()].filter((each) => each === kind).length;
   const [equal, closed, cast] = [count("equal"), count("closed"), count("cast")];
+  const isClosed = (factor: readonly string[]): boolean =>
+    factor.some((name) => seen.get(name) === "closed") &&
+    factor.every((name) => seen.get(name) === "closed" || seen.get(name) === "equal");
+  const share = branches.filter((factors) => factors.some(isClosed)).length / Math.max(1, branches.length);
   return {
-    asOriginal: (2 * equal + cast) / total - (closed > 0 ? CLOSED_ORIGINAL : 0),
+    asOriginal: (2 * equal + cast) / total - CLOSED_ORIGINAL * share,
     asCopy: (equal + closed + cast / 2) / total,
-    same: equal === seen.length,
+    same: equal === seen.size,
     closed: closed > 0,
   };
 }
