@@ -6,8 +6,9 @@ import path from "node:path";
 import t from "tap";
 import { ExpandError } from "../src/errors.ts";
 import { finish, type RunEvent } from "../src/events.ts";
+import { outputFailure, sourceFailure } from "../src/storage/failure.ts";
 import type { FilePlan, Segment, WrittenFile } from "../src/storage/file-plan.ts";
-import { freeSpaceNeeded } from "../src/storage/output.ts";
+import { checkFreeSpace, claimOutput, freeSpaceNeeded, isInside } from "../src/storage/output.ts";
 import { type WriteOptions, writeFiles } from "../src/storage/write.ts";
 import { type ByteSource, fileSource, memorySource } from "../src/tensor/source.ts";
 
@@ -189,12 +190,9 @@ const ELSEWHERE = ["/dev/shm", os.tmpdir()].find(
   (directory) => fs.existsSync(directory) && fs.statSync(directory).dev !== fs.statSync(".").dev,
 );
 
-t.test("where hard links are impossible, the file is copied and a note says so once", async (t) => {
-  if (ELSEWHERE === undefined) {
-    t.skip("no second file system here");
-    return;
-  }
-  const elsewhere = fs.mkdtempSync(path.join(ELSEWHERE, "expand-checkpoint-"));
+const alone = ELSEWHERE === undefined && "no second file system here";
+t.test("where hard links are impossible, the file is copied and a note says so once", { skip: alone }, async (t) => {
+  const elsewhere = fs.mkdtempSync(path.join(ELSEWHERE ?? "", "expand-checkpoint-"));
   t.teardown(() => fs.rmSync(elsewhere, { recursive: true }));
   const home = t.testdir({ a: "one", b: "two" });
   const files = ["a", "b"].map((name) =>
@@ -295,4 +293,254 @@ t.test("an output directory that cannot be made is an output error", async (t) =
     message: `${out}: cannot be written (ENOTDIR)`,
     fix: "Check the disk that holds the output directory, then run the same command again.",
   });
+});
+
+/** Small files, so that they are written one after the other: the run is interrupted while `at` is being written. */
+function interruptible(at: number): { readonly files: FilePlan[]; readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  const read = async (): Promise<Uint8Array> => {
+    controller.abort();
+    return noise(100, 9);
+  };
+  const files = [0, 1, 2, 3].map((index) => {
+    const source = index === at ? { ...memorySource("m", noise(100, 9)), read } : memorySource("m", noise(100, 9));
+    return plan(`f${index}`, [noise(1000, index), { source, from: 0, length: 100 }, noise(10, index)]);
+  });
+  return { files, signal: controller.signal };
+}
+
+for (const at of [0, 1, 2, 3]) {
+  t.test(
+    `a run interrupted in file ${at + 1} of 4 leaves the finished ones, and the next run goes on from there`,
+    async (t) => {
+      const out = path.join(t.testdir(), "out");
+      const { files, signal } = interruptible(at);
+      const error = await failure(write(out, files, { signal }));
+      t.match(error, { tag: "interrupted", exitCode: 130, message: "interrupted" });
+      const finished = files.slice(0, at).map((file) => file.name);
+      if (at === 0) {
+        t.notOk(fs.existsSync(out), "a directory that was made for nothing goes again");
+        return;
+      }
+      t.strictSame(fs.readdirSync(out), [".f0.partial", ...finished]);
+      t.strictSame(fs.readdirSync(path.join(out, ".f0.partial")), ["journal.jsonl"]);
+      claimOutput(out, ["f0", "f1", "f2", "f3"], { key: "k", resume: true, force: false, alone: true });
+      const written = await write(out, files);
+      t.strictSame(
+        written.map((file) => file.resumed),
+        files.map((_, index) => index < at),
+      );
+      for (const [index, file] of files.entries()) {
+        const bytes = await expected(file);
+        t.ok(fs.readFileSync(path.join(out, file.name)).equals(bytes));
+        t.equal(written[index]?.sha256, createHash("sha256").update(bytes).digest("hex"));
+      }
+      t.strictSame(fs.readdirSync(out), ["f0", "f1", "f2", "f3"]);
+    },
+  );
+}
+
+const DISTRUSTED: readonly (readonly [string, Partial<WriteOptions>, (out: string) => void, number])[] = [
+  ["nothing happened in between", {}, () => {}, 3],
+  ["the plan or the sources are others", { key: "other" }, () => {}, 0],
+  ["resuming is turned off", { resume: false }, () => {}, 0],
+  [
+    "hashes are wanted that were not made",
+    { hash: true },
+    (out) => edit(out, (lines) => lines.replaceAll("sha256", "x")),
+    0,
+  ],
+  ["the last line of the journal is torn", {}, (out) => edit(out, (lines) => lines.slice(0, -30)), 2],
+  ["a line in the middle is torn", {}, (out) => edit(out, (lines) => lines.replace('"name":"f1"', '"name')), 1],
+  ["a line is no record", {}, (out) => edit(out, (lines) => lines.replace(/.*\n/, "null\n")), 0],
+  ["the journal is gone", {}, (out) => fs.rmSync(path.join(out, ".f0.partial"), { recursive: true }), 0],
+  ["a finished file is gone", {}, (out) => fs.rmSync(path.join(out, "f1")), 2],
+  ["a finished file is shorter", {}, (out) => fs.truncateSync(path.join(out, "f1"), 5), 2],
+  ["a finished file was touched", {}, (out) => fs.utimesSync(path.join(out, "f1"), 1, 1), 2],
+  ["a killed run left half a file", {}, (out) => fs.writeFileSync(path.join(out, ".f0.partial/1-2"), "half"), 3],
+  [
+    "a journal was being rewritten",
+    {},
+    (out) => fs.writeFileSync(path.join(out, ".f0.partial/journal.jsonl.new"), "{"),
+    3,
+  ],
+];
+
+function edit(out: string, change: (lines: string) => string): void {
+  const journal = path.join(out, ".f0.partial/journal.jsonl");
+  fs.writeFileSync(journal, change(fs.readFileSync(journal, "utf8")));
+}
+
+for (const [title, options, meanwhile, kept] of DISTRUSTED) {
+  t.test(`a later run keeps ${kept} of 3 finished files when ${title}`, async (t) => {
+    const out = path.join(t.testdir(), "out");
+    const { files, signal } = interruptible(3);
+    await failure(write(out, files, { signal }));
+    meanwhile(out);
+    const written = await write(out, files, options);
+    t.equal(written.filter((file) => file.resumed).length, kept);
+    for (const file of files) t.ok(fs.readFileSync(path.join(out, file.name)).equals(await expected(file)));
+    t.strictSame(fs.readdirSync(out), ["f0", "f1", "f2", "f3"]);
+  });
+}
+
+t.test("a run interrupted among its last files knows them as its own", async (t) => {
+  const out = path.join(t.testdir(), "out");
+  const { files } = interruptible(-1);
+  const blocked = plan("z", [noise(5, 5)]);
+  const finals = (): FilePlan[] => [plan("y", [noise(4, 4)]), blocked];
+  fs.mkdirSync(path.join(out, "z"), { recursive: true });
+  const error = await failure(write(out, files, {}, finals));
+  t.match(error, { tag: "output", message: "z: cannot be written (EISDIR)" });
+  t.strictSame(fs.readdirSync(out), [".f0.partial", "f0", "f1", "f2", "f3", "y", "z"]);
+  fs.rmdirSync(path.join(out, "z"));
+  const names = [...files, ...finals()].map((file) => file.name);
+  claimOutput(out, names, { key: "k", resume: true, force: false, alone: true });
+  const written = await write(out, files, {}, finals);
+  t.strictSame(
+    written.map((file) => file.resumed),
+    [true, true, true, true, false, false],
+  );
+  t.strictSame(fs.readdirSync(out), names);
+});
+
+t.test("two runs to different files of one directory do not disturb each other", async (t) => {
+  const out = t.testdir({ "mine.gguf": "mine" });
+  const { files, signal } = interruptible(1);
+  const [first, second] = [files.slice(0, 2), [plan("other.gguf", [noise(50, 1)])]];
+  await failure(write(out, first, { signal }));
+  claimOutput(out, ["other.gguf"], { key: "k", resume: true, force: false, alone: false });
+  await write(out, second);
+  const written = await write(out, first);
+  t.strictSame(
+    written.map((file) => file.resumed),
+    [true, false],
+  );
+  t.strictSame(fs.readdirSync(out), ["f0", "f1", "mine.gguf", "other.gguf"]);
+  t.equal(fs.readFileSync(path.join(out, "mine.gguf"), "utf8"), "mine");
+});
+
+t.test("a consumer that stops listening stops the run, and nothing unfinished stays", async (t) => {
+  const home = t.testdir();
+  const endless = plan("f", [{ pattern: [0], length: 2 ** 40 }]);
+  for await (const event of writeFiles(path.join(home, "out"), [endless], none, OPTIONS)) {
+    if (event.kind === "bytes" && event.done > 0) break;
+  }
+  t.strictSame(fs.readdirSync(home), []);
+});
+
+t.test("a run that was interrupted before it began writes nothing", async (t) => {
+  const home = t.testdir();
+  const signal = AbortSignal.abort();
+  t.match(await failure(write(path.join(home, "out"), [plan("f", [])], { signal })), { tag: "interrupted" });
+  t.strictSame(fs.readdirSync(home), []);
+});
+
+t.test("an output is claimed only where it replaces and mixes with nothing of the user's", async (t) => {
+  const home = t.testdir({
+    empty: {},
+    file: "",
+    full: { a: "", b: "", c: "", d: "" },
+    stale: { ".x.partial": { "journal.jsonl": "", "1-2": "half" } },
+    "not-ours": { ".x.partial": { notes: "" } },
+  });
+  const options = { key: "k", resume: true, force: false, alone: true };
+  const claim = (name: string, change = {}): void =>
+    claimOutput(path.join(home, name), ["a", "z"], { ...options, ...change });
+  claim("absent");
+  claim("empty");
+  claim("stale");
+  t.strictSame(fs.readdirSync(path.join(home, "stale")), [], "what a killed run left is removed");
+  claim("full", { force: true });
+  t.strictSame(fs.readdirSync(path.join(home, "full")), ["a", "b", "c", "d"], "force removes nothing");
+  const fix = "Choose another output, or pass --force to replace files of the same names.";
+  const at = (name: string): string => path.join(home, name);
+  t.throws(() => claim("full"), { tag: "output", message: `${at("full")}: already holds a, b, c and 1 more`, fix });
+  t.throws(() => claim("full", { alone: false }), { tag: "output", message: `${at("full")}: already holds a`, fix });
+  t.throws(() => claim("not-ours"), { tag: "output", message: `${at("not-ours")}: already holds .x.partial`, fix });
+  t.throws(() => claim("file"), {
+    tag: "output",
+    message: `${at("file")}: is not a directory`,
+    fix: "Choose another output directory.",
+  });
+});
+
+t.test("an output inside the source is seen through symbolic links and missing directories", async (t) => {
+  const home = t.testdir({ source: { sub: {} }, "source-2": {} });
+  fs.symlinkSync("source/sub", path.join(home, "link"));
+  const cases: readonly (readonly [string, boolean])[] = [
+    ["source", true],
+    ["source/", true],
+    ["source/sub/not/there", true],
+    ["source/..name", true],
+    ["link/out", true],
+    ["source-2", false],
+    [".", false],
+    ["source/../out", false],
+    ["out", false],
+  ];
+  for (const [child, inside] of cases) t.equal(isInside(`${home}/${child}`, path.join(home, "source")), inside, child);
+});
+
+t.test("a disk that is too small is refused before the start, with both numbers", async (t) => {
+  const home = t.testdir();
+  const { bavail, bsize } = fs.statfsSync(home);
+  checkFreeSpace(path.join(home, "not/there"), 1);
+  const huge = plan("f", [{ pattern: [1], length: 2 ** 52 }]);
+  const error = await failure(write(path.join(home, "out"), [huge]));
+  t.match(error, { tag: "disk-full", exitCode: 4 });
+  const numbers = /^(.*): 4503599627370496 bytes are needed, but the disk has ([0-9]+) free$/.exec(error.message);
+  t.equal(numbers?.[1], path.join(home, "out"));
+  t.ok(Math.abs(Number(numbers?.[2]) - bavail * bsize) < 2 ** 33, "about what statfs said a moment ago");
+  t.equal(error.fix, `Free ${2 ** 52 - Number(numbers?.[2])} bytes, or choose an output on another disk.`);
+  t.strictSame(fs.readdirSync(home), []);
+});
+
+const REFUSALS: readonly (readonly [string, string, string, string])[] = [
+  [
+    "ENOSPC",
+    "disk-full",
+    "f: the disk is full (ENOSPC); nothing half-written was kept",
+    "Free some space and run the same command again; finished files are kept.",
+  ],
+  [
+    "EDQUOT",
+    "disk-full",
+    "f: the disk is full (EDQUOT); nothing half-written was kept",
+    "Free some space and run the same command again; finished files are kept.",
+  ],
+  ["EROFS", "output", "f: cannot be written (EROFS)", "Choose an output directory on a disk that can be written."],
+  ["EACCES", "output", "f: cannot be written (EACCES)", "Check the permissions of the output directory."],
+  ["EPERM", "output", "f: cannot be written (EPERM)", "Check the permissions of the output directory."],
+  [
+    "EFBIG",
+    "output",
+    "f: cannot be written (EFBIG)",
+    "Choose a smaller --shard-size; this file system cannot hold a file of this size.",
+  ],
+  [
+    "ENOENT",
+    "output",
+    "f: cannot be written (ENOENT)",
+    "Check that no other run writes to the same output, then run the same command again.",
+  ],
+  [
+    "EIO",
+    "output",
+    "f: cannot be written (EIO)",
+    "Check the disk that holds the output directory, then run the same command again.",
+  ],
+];
+
+t.test("what the system refuses becomes an error that says what to do", async (t) => {
+  for (const [code, tag, message, fix] of REFUSALS) {
+    const cause = Object.assign(new Error("from the system"), { code });
+    t.match(outputFailure(cause, "f"), { tag, message, fix, cause, exitCode: 4 });
+  }
+  const cause = Object.assign(new Error("from the system"), { code: "EIO" });
+  const fix = "Check the disk that holds this file, and its permissions.";
+  t.match(sourceFailure(cause, "f"), { tag: "input", message: "f: cannot be read (EIO)", fix, cause });
+  const bug = new TypeError("x");
+  t.equal(outputFailure(bug, "f"), bug);
+  t.equal(sourceFailure(bug, "f"), bug);
 });

@@ -52,16 +52,15 @@ export class Publication {
     return path.join(this.#partial, `${this.#run}-${this.#count++}`);
   }
 
-  /** Gives a complete, synced file its final name. With `journal`, an interrupted run will not have to write it again. */
-  async publish(file: WrittenFile, from: string, journal: boolean): Promise<void> {
+  /** Gives a complete, synced file its final name. A run that goes on from here will know it as its own. */
+  async publish(file: WrittenFile, from: string): Promise<void> {
     const { name, size, sha256 } = file;
     const target = path.join(this.#directory, name);
     try {
       await this.#makeParents(path.dirname(target));
       const { mtimeMs } = fs.statSync(from);
       // Before the rename: a kill in between leaves a line that no file bears out, and never a file that no line explains.
-      if (journal)
-        await this.#journal.add({ key: this.#key, name, size, mtimeMs, ...(sha256 !== undefined && { sha256 }) });
+      await this.#journal.add({ key: this.#key, name, size, mtimeMs, ...(sha256 !== undefined && { sha256 }) });
       fs.renameSync(from, target);
       await syncDirectory(path.dirname(target));
     } catch (error) {

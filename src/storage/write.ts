@@ -44,17 +44,17 @@ export async function* writeFiles(
   throwIfAborted(options.signal);
   checkNames(files);
   const earlier = finishedEarlier(directory, files, options);
-  const missing = files.filter((file) => !earlier.has(file.name));
+  const written = new Map(files.flatMap((file) => resumedFile(file, earlier.get(file.name), options.hash)));
+  const missing = files.filter((file) => !written.has(file.name));
   checkFreeSpace(directory, freeSpaceNeeded(missing, options));
   const publication = await Publication.open(directory, files, options.key, earlier.values());
   try {
-    const written = new Map([...earlier.values()].map((line) => [line.name, resumedFile(line)]));
     yield { kind: "phase", name: "write" };
-    for (const file of yield* copyFiles(missing, publication, options, true)) written.set(file.name, file);
+    for (const file of yield* copyFiles(missing, publication, options, "each")) written.set(file.name, file);
     const shards = files.flatMap((file) => written.get(file.name) ?? []);
     const last = finals(shards);
     checkNames([...files, ...last]);
-    const small = yield* copyFiles(last, publication, options, false);
+    const small = yield* copyFiles(last, publication, options, "together");
     await publication.complete();
     return [...shards, ...small];
   } finally {
@@ -62,24 +62,24 @@ export async function* writeFiles(
   }
 }
 
-/** Copies all files on as many threads as it takes. Those that an interrupted run should keep are published at once, others at the end. */
+/** Copies all files on as many threads as it takes; each gets its final name as soon as it is complete, or all do at the end. */
 async function* copyFiles(
   files: readonly FilePlan[],
   publication: Publication,
   options: WriteOptions,
-  keep: boolean,
+  publish: "each" | "together",
 ): Run<readonly WrittenFile[]> {
   const jobs = files.map((file) => copyJob(file, publication.nextPath(), options));
   const outcomes = new Map<CopyJob, CopyOutcome>();
   yield* watch(jobs, options.signal, async (job, outcome) => {
     outcomes.set(job, outcome);
-    if (keep) await publication.publish(writtenFile(job, outcome), job.path, true);
+    if (publish === "each") await publication.publish(writtenFile(job, outcome), job.path);
   });
   const written: WrittenFile[] = [];
   for (const job of jobs) {
     const file = writtenFile(job, outcomes.get(job));
     written.push(file);
-    if (!keep) await publication.publish(file, job.path, false);
+    if (publish === "together") await publication.publish(file, job.path);
   }
   return written;
 }
@@ -137,16 +137,13 @@ function finishedEarlier(
     directory,
     files.map((file) => file.name),
   );
-  const lines = readJournal(partial, directory, options.key);
-  const usable = files.flatMap((file) => {
-    const line = lines.get(file.name);
-    return line?.size === file.size && (line.sha256 !== undefined || !options.hash) ? [line] : [];
-  });
-  return new Map(usable.map((line) => [line.name, line]));
+  return readJournal(partial, directory, options.key);
 }
 
-function resumedFile({ name, size, sha256 }: JournalLine): WrittenFile {
-  return { name, size, ...(sha256 !== undefined && { sha256 }), resumed: true };
+/** The entry of a file that need not be written again: none, or one. */
+function resumedFile({ name, size }: FilePlan, line: JournalLine | undefined, hash: boolean): [string, WrittenFile][] {
+  if (line?.size !== size || (hash && line.sha256 === undefined)) return [];
+  return [[name, { name, size, ...(line.sha256 !== undefined && { sha256: line.sha256 }), resumed: true }]];
 }
 
 function writtenFile(job: CopyJob, outcome: CopyOutcome | undefined): WrittenFile {
