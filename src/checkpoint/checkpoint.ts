@@ -1,5 +1,5 @@
 // A whole model, unread: names, shapes, where the bytes are, settings and other files. Immutable.
-import type { JsonDocument } from "../json.ts";
+import type { JsonDocument, JsonObject } from "../json.ts";
 import type { TensorRef } from "../tensor/reference.ts";
 import type { ByteSource } from "../tensor/source.ts";
 import type { GgufMetadata } from "./gguf-metadata.ts";
@@ -36,6 +36,8 @@ export interface Checkpoint {
   /** In the order of the shards and of the data inside them. */
   readonly tensors: ReadonlyMap<string, TensorRef>;
   readonly shards: readonly Shard[];
+  /** Top-level `metadata` of the index file of a sharded HF checkpoint, as stored. */
+  readonly index?: JsonObject;
   /** Tokenizer, templates, licence, code: copied byte for byte, by path relative to the checkpoint. Holds no weights and no settings. */
   readonly assets: ReadonlyMap<string, ByteSource>;
 }
