@@ -27,7 +27,7 @@ export type PlannedBlock =
       readonly kind: "copy";
       /** What closes the copy's branches, and scales of the stream that must be 1. */
       readonly zeroed: readonly FixedValue[];
-      /** One clause per branch: which factor was closed and why. */
+      /** Which factor was closed in which branches, and why. */
       readonly why: readonly string[];
     };
 
@@ -119,18 +119,19 @@ function closing(
   zero: ZeroMode,
 ): { zeroed: FixedValue[]; why: string[] } {
   const zeroed: FixedValue[] = [];
-  const why: string[] = [];
+  const reasons = new Map<string, string[]>();
   for (const branch of source.branches) {
     const factor = chosenFactor(branch, zero, `block ${source.index}`);
     for (const { tensor, value } of factor.tensors) {
       zeroed.push({ tensor: architecture.rename(tensor, at), factor: factor.kind, value });
     }
-    why.push(`${branch.name}: ${factor.kind}${zero === "auto" && branch.why !== "" ? `, ${branch.why}` : ""}`);
+    const reason = zero === "auto" && branch.why !== "" ? `${factor.kind} (${branch.why})` : factor.kind;
+    reasons.set(reason, [...(reasons.get(reason) ?? []), branch.name]);
   }
   for (const { tensor, value } of source.fixed) {
     zeroed.push({ tensor: architecture.rename(tensor, at), factor: "stream-scale", value });
   }
-  return { zeroed, why };
+  return { zeroed, why: [...reasons].map(([reason, branches]) => `${branches.join(" and ")}: ${reason}`) };
 }
 
 function checkLayout(architecture: Architecture, layout: Layout): void {
