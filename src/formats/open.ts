@@ -6,7 +6,6 @@ import { ExpandError, isSystemError } from "../errors.ts";
 import { fileSource } from "../tensor/source.ts";
 import { findAssets, readDocuments } from "./companions.ts";
 import { openGguf } from "./gguf/read.ts";
-import { assertDownloaded } from "./intact.ts";
 import { openSafetensorsFile } from "./safetensors/read.ts";
 import { joinShards, type OpenedShard } from "./shards.ts";
 import { openTorchFile } from "./torch/read.ts";
@@ -21,7 +20,6 @@ const OPENERS = { safetensors: openSafetensorsFile, torch: openTorchFile };
 export async function openCheckpoint(location: string): Promise<Checkpoint> {
   const weights = isDirectory(location) ? await findWeights(location) : await weightsOf(location);
   if (weights.format !== "gguf") return openShards(location, weights);
-  await assertDownloaded(fileSource(path.resolve(weights.file), weights.file));
   return { ...(await openGguf(weights.file)), location };
 }
 

@@ -80,8 +80,8 @@ export function sameMetadata(a: Metadata, b: Metadata): boolean {
   return pairs(a) === pairs(b);
 }
 
-function metadataOf(group: ShardContents): Metadata {
-  return group.metadata ?? (group.source === undefined ? DEFAULT_METADATA : group.source.metadata);
+export function metadataOf(group: ShardContents | undefined): Metadata {
+  return group?.metadata ?? (group?.source === undefined ? DEFAULT_METADATA : group.source.metadata);
 }
 
 function fits(draft: Draft, tensor: NamedTensor, limit: number): boolean {

@@ -4,7 +4,15 @@ import type { JsonObject } from "../../json.ts";
 import type { FilePlan } from "../../storage/file-plan.ts";
 import { quote } from "../shards.ts";
 import { layOut } from "./layout.ts";
-import { type Draft, newDraft, packBySize, packBySource, type ShardContents, sameMetadata } from "./pack.ts";
+import {
+  type Draft,
+  metadataOf,
+  newDraft,
+  packBySize,
+  packBySource,
+  type ShardContents,
+  sameMetadata,
+} from "./pack.ts";
 
 export type { ShardContents } from "./pack.ts";
 
@@ -26,7 +34,7 @@ export function planSafetensors(
   assertUnique(contents);
   const { shardSize } = options;
   const packed = shardSize === undefined ? packBySource(contents) : packBySize(contents, shardSize);
-  const drafts = packed.length === 0 ? [newDraft(contents[0]?.metadata, undefined)] : packed;
+  const drafts = packed.length === 0 ? [newDraft(metadataOf(contents[0]), undefined)] : packed;
   const files = drafts.map((draft, at) => planFile(draft, shardName(at, drafts.length)));
   return files.length === 1 ? files : [...files, planIndex(drafts, contents, options.indexMetadata ?? {})];
 }
