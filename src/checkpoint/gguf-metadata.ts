@@ -81,22 +81,23 @@ export function ggufValue(entry: GgufEntry): GgufValue {
   return element === undefined ? [] : readScalars(raw, 12, element, count);
 }
 
-/** A number. 64-bit integers must be below 2^53. Throws "unsupported" when the value is of another type. */
+/** A number. 64-bit integers must be below 2^53. Throws "unsupported" for other values. */
 export function ggufNumber(entry: GgufEntry): number {
   const value = ggufValue(entry);
-  const number = typeof value === "bigint" ? Number(value) : value;
-  if (typeof number === "number" && (typeof value === "number" || Number.isSafeInteger(number))) return number;
-  throw typeMismatch(entry, "a number");
+  if (typeof value === "number") return value;
+  if (typeof value !== "bigint") throw unsupported(entry, `is of type ${ggufTypeName(entry)}; a number was expected`);
+  if (Number.isSafeInteger(Number(value))) return Number(value);
+  throw unsupported(entry, `is ${value}; numbers up to 2^53 - 1 are supported`);
 }
 
 /** A string, decoded as UTF-8. Throws "unsupported" when the value is of another type or is not UTF-8. */
 export function ggufString(entry: GgufEntry): string {
   const value = ggufValue(entry);
-  if (!isBytes(value)) throw typeMismatch(entry, "a string");
+  if (!isBytes(value)) throw unsupported(entry, `is of type ${ggufTypeName(entry)}; a string was expected`);
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(value);
   } catch (cause) {
-    throw new ExpandError("unsupported", "is not UTF-8 text", { at: entry.key, cause });
+    throw unsupported(entry, "is not UTF-8 text", cause);
   }
 }
 
@@ -104,7 +105,7 @@ export function ggufString(entry: GgufEntry): string {
 export function ggufArray(entry: GgufEntry): readonly GgufScalar[] {
   const value = ggufValue(entry);
   if (!isScalar(value)) return value;
-  throw typeMismatch(entry, "an array");
+  throw unsupported(entry, `is of type ${ggufTypeName(entry)}; an array was expected`);
 }
 
 /** Type of an entry as people write it: "u32", "array of i32". */
@@ -163,6 +164,7 @@ function encodeScalars(
     if (!writeScalar(view, at, type, item)) {
       throw new ExpandError("plan", `${isBytes(item) ? "a string" : String(item)} does not fit the type ${type}`, {
         at: key,
+        fix: "Choose a value that the type can hold.",
       });
     }
     at += sizes[i] ?? 0;
@@ -199,8 +201,7 @@ function isBytes(value: GgufValue): value is Uint8Array {
   return value instanceof Uint8Array;
 }
 
-function typeMismatch(entry: GgufEntry, expected: string): ExpandError {
-  return new ExpandError("unsupported", `is of type ${ggufTypeName(entry)}; ${expected} was expected`, {
-    at: entry.key,
-  });
+function unsupported({ key }: GgufEntry, message: string, cause?: unknown): ExpandError {
+  const fix = "Convert the file again with a current converter.";
+  return new ExpandError("unsupported", message, { at: key, fix, cause });
 }

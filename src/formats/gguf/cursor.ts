@@ -35,7 +35,8 @@ export class HeaderCursor {
 
   constructor(file: string, bytes: Uint8Array, fileSize: number) {
     this.#file = file;
-    this.bytes = bytes;
+    // A Buffer's slice would share memory; a plain Uint8Array's copies.
+    this.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#fileSize = fileSize;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }

@@ -2,8 +2,10 @@
 import type { GgufEntry } from "../../checkpoint/gguf-metadata.ts";
 import { ExpandError } from "../../errors.ts";
 import type { ByteSource } from "../../tensor/source.ts";
+import { assertDownloaded } from "../intact.ts";
+import { quote } from "../shards.ts";
 import { CUT_SHORT, DOWNLOAD_AGAIN, HeaderCursor, MoreNeeded } from "./cursor.ts";
-import { alignmentOf, padded, quoted } from "./layout.ts";
+import { alignmentOf, padded } from "./layout.ts";
 import { readStoredValue } from "./stored-value.ts";
 import { readTensorInfos, type TensorInfo } from "./tensor-info.ts";
 
@@ -26,10 +28,10 @@ const MAX_KEY_BYTES = 65535;
 /** Far above any model; they bound the memory that a header of small items takes. */
 const MAX_KEYS = 2 ** 16;
 const MAX_TENSORS = 2 ** 20;
-const LFS_POINTER = "version https://git-lfs";
 
 /** Reads and checks a header. The window doubles until the header fits, so that no more than twice its length is read. */
 export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
+  await assertDownloaded(source);
   let window = await source.read(0, Math.min(FIRST_WINDOW, source.size));
   for (;;) {
     try {
@@ -47,10 +49,7 @@ async function longer(source: ByteSource, window: Uint8Array, needed: number): P
     throw new ExpandError(
       "unsupported",
       `has a header of at least ${needed} bytes; at most ${MAX_HEADER} are supported`,
-      {
-        at: source.name,
-        fix: DOWNLOAD_AGAIN,
-      },
+      { at: source.name, fix: DOWNLOAD_AGAIN },
     );
   }
   const length = Math.min(source.size, MAX_HEADER, Math.max(needed, window.length * 2));
@@ -71,7 +70,7 @@ function parseHeader(source: ByteSource, window: Uint8Array): GgufHeader {
   for (let i = 0; i < keyCount; i++) {
     cursor.subject = `key ${i + 1}`;
     const key = cursor.name(MAX_KEY_BYTES);
-    cursor.subject = `key ${quoted(key)}`;
+    cursor.subject = `key ${quote(key)}`;
     if (entries.has(key)) cursor.fail("is there twice");
     entries.set(key, { key, ...readStoredValue(cursor) });
   }
@@ -84,16 +83,12 @@ function parseHeader(source: ByteSource, window: Uint8Array): GgufHeader {
 
 /** Reads the magic and the version, and sets the cursor up for them. */
 function readVersion(cursor: HeaderCursor, source: ByteSource): number {
-  const start = new TextDecoder("latin1").decode(cursor.bytes.subarray(0, LFS_POINTER.length));
-  if (start === LFS_POINTER) {
-    throw new ExpandError("input", "is a Git LFS pointer, not the model", {
+  const magic = new TextDecoder("latin1").decode(cursor.bytes.subarray(0, 4));
+  if (magic !== "GGUF") {
+    throw new ExpandError("damaged", `starts with ${JSON.stringify(magic)}, not with "GGUF"`, {
       at: source.name,
-      fix: 'Run "git lfs pull" in the repository.',
+      fix: "Name a GGUF file, or download it again.",
     });
-  }
-  if (!start.startsWith("GGUF")) {
-    const found = source.size === 0 ? "is empty" : `starts with ${JSON.stringify(start.slice(0, 4))}, not "GGUF"`;
-    throw new ExpandError("damaged", found, { at: source.name, fix: "Name a GGUF file, or download it again." });
   }
   cursor.skip(4);
   let version = cursor.u32();
@@ -118,7 +113,7 @@ function checkEnd(source: ByteSource, tensors: readonly TensorInfo[], dataStart:
   for (const { name, offset, bytes } of tensors) {
     const end = dataStart + offset + bytes;
     if (end <= source.size) continue;
-    throw new ExpandError("damaged", `tensor ${quoted(name)} ends at byte ${end}, but the file has ${source.size}`, {
+    throw new ExpandError("damaged", `tensor ${quote(name)} ends at byte ${end}, but the file has ${source.size}`, {
       at: source.name,
       fix: CUT_SHORT,
     });

@@ -37,11 +37,6 @@ export function alignmentOf(file: string, entries: ReadonlyMap<string, GgufEntry
   return alignment;
 }
 
-/** A name for an error message: escaped, and cut where a hostile file makes it long. */
-export function quoted(name: string): string {
-  return JSON.stringify(name.length > 100 ? `${name.slice(0, 100)}...` : name);
-}
-
 /** The next multiple of `alignment`. */
 export function padded(size: number, alignment: number): number {
   return Math.ceil(size / alignment) * alignment;

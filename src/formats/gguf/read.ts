@@ -6,8 +6,9 @@ import { type GgufEntry, type GgufType, ggufNumber, ggufTypeName } from "../../c
 import { ExpandError } from "../../errors.ts";
 import type { TensorRef } from "../../tensor/reference.ts";
 import { type ByteSource, fileSource } from "../../tensor/source.ts";
+import { quote } from "../shards.ts";
 import { type GgufHeader, readGgufHeader } from "./header.ts";
-import { ALIGNMENT_KEY, parsePartName, partName, quoted, SPLIT_KEYS } from "./layout.ts";
+import { ALIGNMENT_KEY, parsePartName, partName, SPLIT_KEYS } from "./layout.ts";
 
 /** One file of a model. */
 interface Part {
@@ -26,7 +27,7 @@ export async function openGguf(location: string): Promise<Checkpoint> {
   const tensors = new Map<string, TensorRef>();
   for (const { source, header } of parts) {
     for (const { name, dtype, shape, bytes, offset } of header.tensors) {
-      if (tensors.has(name)) throw damaged(source.name, `tensor ${quoted(name)} is in an earlier part too`);
+      if (tensors.has(name)) throw damaged(source.name, `tensor ${quote(name)} is in an earlier part too`);
       tensors.set(name, { kind: "stored", dtype, shape, bytes, source, offset: header.dataStart + offset });
     }
   }
@@ -89,7 +90,7 @@ async function openParts(location: string): Promise<readonly [Part, ...Part[]]> 
 }
 
 async function openPart(location: string): Promise<Part> {
-  const source = fileSource(location);
+  const source = fileSource(path.resolve(location), location);
   return { source, header: await readGgufHeader(source) };
 }
 
@@ -118,7 +119,7 @@ function checkPart(first: Part, part: Part, index: number, count: number): void 
     if (same?.type === type && Buffer.compare(same.raw, raw) === 0) continue;
     throw damaged(
       at,
-      `key ${quoted(key)} ${same === undefined ? "is not in part 1" : "has another value than in part 1"}`,
+      `key ${quote(key)} ${same === undefined ? "is not in part 1" : "has another value than in part 1"}`,
     );
   }
 }

@@ -22,7 +22,7 @@ export function readStoredValue(cursor: HeaderCursor): StoredValue {
   const asStored = !cursor.bigEndian && !cursor.narrow;
   const values = asStored ? cursor.bytes.subarray(start, cursor.at) : recoded(cursor, element, count, from);
   if (type !== "array") return { type, count, raw: values };
-  return { type, element, count, raw: asStored ? values : Buffer.concat([arrayHead(element, count), values]) };
+  return { type, element, count, raw: asStored ? values : withHead(element, count, values) };
 }
 
 function readType(cursor: HeaderCursor): GgufType {
@@ -59,13 +59,14 @@ function recoded(cursor: HeaderCursor, type: GgufScalarType, count: number, from
   return target;
 }
 
-/** Element type (i32) and count (u64). */
-function arrayHead(element: GgufScalarType, count: number): Uint8Array {
-  const head = new Uint8Array(12);
-  const view = new DataView(head.buffer);
+/** An array's element type (i32) and count (u64) in front of its values. */
+function withHead(element: GgufScalarType, count: number, values: Uint8Array): Uint8Array {
+  const raw = new Uint8Array(12 + values.length);
+  const view = new DataView(raw.buffer);
   view.setInt32(0, GGUF_TYPES.indexOf(element), true);
   view.setBigUint64(4, BigInt(count), true);
-  return head;
+  raw.set(values, 12);
+  return raw;
 }
 
 /** Reverses the bytes of every value, in place. */

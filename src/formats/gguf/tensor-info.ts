@@ -1,7 +1,8 @@
 // Reads the tensor infos of a GGUF header: name, shape, type, offset. Refuses whatever llama.cpp would refuse.
 import { blockOf, byteLength, type Dtype, type Shape } from "../../tensor/dtype.ts";
+import { quote } from "../shards.ts";
 import type { HeaderCursor } from "./cursor.ts";
-import { MAX_DIMENSIONS, MAX_NAME_BYTES, padded, quoted } from "./layout.ts";
+import { MAX_DIMENSIONS, MAX_NAME_BYTES, padded } from "./layout.ts";
 import { dtypeOfId, whyNoDtype } from "./types.ts";
 
 export interface TensorInfo {
@@ -32,7 +33,7 @@ export function readTensorInfos(cursor: HeaderCursor, count: number, alignment: 
 function readInfo(cursor: HeaderCursor, index: number, names: ReadonlySet<string>, expected: number): TensorInfo {
   cursor.subject = `tensor ${index + 1}`;
   const name = cursor.name(MAX_NAME_BYTES);
-  cursor.subject = `tensor ${quoted(name)}`;
+  cursor.subject = `tensor ${quote(name)}`;
   if (names.has(name)) cursor.fail("is there twice");
   const ne = readDimensions(cursor);
   const id = cursor.u32();

@@ -2,6 +2,7 @@
 import { encodeGgufEntry, GGUF_TYPES, type GgufEntry, type GgufMetadata } from "../../checkpoint/gguf-metadata.ts";
 import { ExpandError } from "../../errors.ts";
 import type { FilePlan, Segment } from "../../storage/file-plan.ts";
+import { blockOf } from "../../tensor/dtype.ts";
 import { type TensorRef, ZERO } from "../../tensor/reference.ts";
 import {
   ALIGNMENT_KEY,
@@ -55,10 +56,7 @@ export function planGguf(contents: GgufContents, options: GgufPlanOptions): read
     throw new ExpandError(
       "usage",
       `a shard size of ${options.shardSize} bytes gives ${parts.length} files; GGUF allows ${MAX_PARTS}`,
-      {
-        at: options.name,
-        fix: "Choose a larger shard size.",
-      },
+      { at: options.name, fix: "Choose a larger shard size." },
     );
   }
   const stem = options.name.slice(0, -".gguf".length);
@@ -185,10 +183,16 @@ function checkTensor(name: string, { dtype, shape }: TensorRef): void {
     throw new ExpandError("unsupported", found, { at: name, fix });
   };
   const length = text(name).length;
+  const row = shape.at(-1) ?? 1;
+  const { values } = blockOf(dtype);
   if (length > MAX_NAME_BYTES) refuse(`has a name of ${length} bytes; GGUF allows ${MAX_NAME_BYTES}`, "Shorten it.");
   if (idOfDtype(dtype) === undefined) refuse(`has the type ${dtype}, which GGUF does not have`, "Cast it first.");
-  if (shape.length > MAX_DIMENSIONS)
+  if (shape.length > MAX_DIMENSIONS) {
     refuse(`has ${shape.length} dimensions; GGUF allows ${MAX_DIMENSIONS}`, "Reshape it.");
+  }
+  if (row % values !== 0) {
+    refuse(`has rows of ${row} values; ${dtype} stores them in blocks of ${values}`, "Choose another type for it.");
+  }
 }
 
 function text(value: string): Uint8Array {
