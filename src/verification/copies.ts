@@ -2,7 +2,7 @@
 import type { Architecture, Block, Branch, Factor, FixedTensor } from "../architecture/architecture.ts";
 import type { RunEvent } from "../events.ts";
 import { filled, isZero } from "../tensor/reference.ts";
-import { compareAll, describe, type Evidence, type Group, type Pair, pairUp } from "./pairs.ts";
+import { compareAll, describe, type Evidence, groupOf, type Pair, pairUp } from "./pairs.ts";
 import { type ClosedBranch, type Finding, finding, listed } from "./report.ts";
 
 export interface CopyProof {
@@ -20,7 +20,7 @@ export async function* proveCopy(
   block: Block,
   at: number,
 ): AsyncGenerator<RunEvent, CopyProof, void> {
-  const group: Group = { at: `block ${at}, a copy of block ${block.index}`, block: at, buffers: block.buffers };
+  const group = groupOf(block, at, `block ${at}, a copy of block ${block.index}`);
   const findings: Finding[] = [];
   const names = [...block.tensors.values()].map((name) => [name, architecture.rename(name, at)] as const);
   const pairs = new Map(pairUp(evidence, group, names, findings).map((pair) => [pair.sourceName, pair]));

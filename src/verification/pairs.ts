@@ -1,5 +1,6 @@
 // Pairs tensors of AFTER with those of BEFORE that they must equal, and reports the ones that cannot be paired. Reads no weights,
 // except through the comparison it is given.
+import type { Block } from "../architecture/architecture.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { RunEvent } from "../events.ts";
 import type { TensorRef } from "../tensor/reference.ts";
@@ -28,8 +29,17 @@ export interface Pair {
 export interface Group {
   readonly at: string;
   readonly block?: number;
-  /** Names in BEFORE whose absence is no fault: buffers that every reader computes. */
-  readonly buffers?: ReadonlySet<string>;
+  /** Names in BEFORE that AFTER may lack. */
+  readonly optional?: ReadonlySet<string>;
+}
+
+/** Buffers that every reader computes, and that newer versions of transformers no longer write. */
+const RECOMPUTED = /(?:^|\.)(?:inv_freq|masked_bias|attn\.bias|attention\.bias)$/;
+
+/** Block `at` of AFTER, which is expected to hold what `block` of BEFORE holds. */
+export function groupOf(block: Block, at: number, where: string): Group {
+  const names = [...block.tensors].filter(([inner]) => block.buffers.has(inner) && RECOMPUTED.test(inner));
+  return { at: where, block: at, optional: new Set(names.map(([, name]) => name)) };
 }
 
 /** `names` maps a name in BEFORE to the name expected in AFTER. */
@@ -46,7 +56,7 @@ export function pairUp(
     const found = evidence.after.tensors.get(name);
     if (source === undefined) continue;
     if (found === undefined) {
-      faults.add("tensor-missing", name, "", group.buffers?.has(sourceName) ? "warns" : "refutes");
+      faults.add("tensor-missing", name, "", group.optional?.has(sourceName) ? "warns" : "refutes");
       continue;
     }
     evidence.seen.add(name);

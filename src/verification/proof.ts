@@ -7,7 +7,7 @@ import { type AlignedBlock, type Alignment, align, Sampler } from "./alignment.t
 import { compareAssets } from "./assets.ts";
 import { type CopyProof, proveCopy } from "./copies.ts";
 import type { Ground } from "./ground.ts";
-import { compareAll, type Evidence, type Group, pairUp } from "./pairs.ts";
+import { compareAll, type Evidence, type Group, groupOf, pairUp } from "./pairs.ts";
 import { type Check, type Finding, type FoundBlock, finding, listed } from "./report.ts";
 import { compareSettings } from "./settings.ts";
 
@@ -55,7 +55,7 @@ export class Proof {
 
   async *#proveOriginal(at: number, block: Block, where: string): AsyncGenerator<RunEvent, void, void> {
     const { architecture } = this.#ground;
-    const group: Group = { at: where, block: at, buffers: block.buffers };
+    const group = groupOf(block, at, where);
     const names = [...block.tensors.values()].map((name) => [name, architecture.rename(name, at)] as const);
     const pairs = pairUp(this.#evidence, group, names, this.findings);
     yield* compareAll(this.#evidence, "original-differs", group, pairs, this.findings);

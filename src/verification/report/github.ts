@@ -1,7 +1,7 @@
 // A report for GitHub Actions: workflow commands that become annotations, and a step summary. Writes to no file and no stream.
 import type { Finding, VerificationReport } from "../report.ts";
 import { markdownText } from "./markdown.ts";
-import { headline } from "./summary.ts";
+import { headline, visible } from "./summary.ts";
 
 /** GitHub shows at most this many annotations of each level for a step. */
 const PER_LEVEL = 10;
@@ -24,7 +24,7 @@ export function githubSummary(report: VerificationReport): string {
 }
 
 function textOf(each: Finding): string {
-  return `${each.at}: ${each.message}. ${each.fix}`;
+  return visible(`${each.at}: ${each.message}. ${each.fix}`);
 }
 
 /** Values are escaped as the runner decodes them, so that no name can start a command of its own. */

@@ -1,6 +1,6 @@
 // A report as Markdown, for pull requests, step summaries and model cards. Never lets a name break its table.
 import { CHECKS, type Check, FINDINGS, type VerificationReport } from "../report.ts";
-import { blockCounts, blockRows, bytesText, headline, shownFindings, sizeOf } from "./summary.ts";
+import { blockCounts, blockRows, bytesText, headline, shownFindings, sizeOf, visible } from "./summary.ts";
 
 /** Ends with a line break. */
 export function markdownText(report: VerificationReport): string {
@@ -59,9 +59,9 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): r
 
 /** Text in which nothing is markup. */
 function plain(text: string): string {
-  return text.replace(/[\\`*_[\]<>|#]/g, "\\$&").replace(/\s+/g, " ");
+  return visible(text).replace(/[\\`*_[\]<>|#&]/g, "\\$&");
 }
 
 function code(text: string): string {
-  return `\`${text.replace(/\s+/g, " ").replaceAll("`", "'").replaceAll("|", "\\|")}\``;
+  return `\`${visible(text).replaceAll("`", "'").replaceAll("|", "\\|")}\``;
 }

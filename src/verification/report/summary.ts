@@ -36,7 +36,7 @@ export interface BlockRow {
   /** "3" or "0-3", in AFTER. */
   readonly at: string;
   readonly what: string;
-  /** "attention: projection, mlp: projection"; empty for originals. */
+  /** "attention projection, mlp norm-gain"; empty for originals. */
   readonly closed: string;
 }
 
@@ -53,7 +53,7 @@ export function blockRows(blocks: readonly FoundBlock[]): readonly BlockRow[] {
         : block?.kind === "copy"
           ? `copy of ${from}`
           : "unknown";
-    const closed = (block?.closed ?? []).map((each) => `${each.branch}: ${each.factor}`).join(", ");
+    const closed = (block?.closed ?? []).map((each) => `${each.branch} ${each.factor}`).join(", ");
     rows.push({ at: span(at, length), what, closed });
     at += length;
   }
@@ -98,4 +98,9 @@ export function bytesText(bytes: number): string {
     unit++;
   }
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** Names come from files of strangers: no character of theirs may move a cursor or start a line. */
+export function visible(text: string): string {
+  return text.replace(/\p{Cc}|[\u2028\u2029]/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

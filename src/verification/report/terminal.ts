@@ -1,6 +1,6 @@
 // A report for a terminal or a log: the verdict first, then what was found and what to do. No colours, no cursor codes.
 import type { VerificationReport } from "../report.ts";
-import { blockCounts, blockRows, bytesText, headline, shownFindings, sizeOf } from "./summary.ts";
+import { blockCounts, blockRows, bytesText, headline, shownFindings, sizeOf, visible } from "./summary.ts";
 
 const MARKS = { refutes: "error", "leaves-open": "open", warns: "warning", info: "info" } as const;
 
@@ -13,7 +13,9 @@ export function terminalText(report: VerificationReport): string {
     lines.push(`  blocks    ${blockCounts(blocks)}`);
     for (const row of blockRows(blocks)) {
       if (row.what.startsWith("original")) continue;
-      lines.push(`            ${row.at} is ${article(row.what)}${row.closed === "" ? "" : ` (closed: ${row.closed})`}`);
+      lines.push(
+        `            block ${row.at} is ${article(row.what)}${row.closed === "" ? "" : `, closed by ${row.closed}`}`,
+      );
     }
     lines.push(`  compared  ${bytesText(report.bytesCompared)} in ${report.seconds.toFixed(1)} s`);
   }
@@ -24,9 +26,9 @@ export function terminalText(report: VerificationReport): string {
     if (each.severity !== "info") lines.push(`  fix: ${each.fix}`);
   }
   if (rest > 0) lines.push(`and ${rest} more; the JSON report has them all`);
-  return lines.join("\n");
+  return lines.map(visible).join("\n");
 }
 
 function article(what: string): string {
-  return what === "unknown" ? what : `a ${what}`;
+  return what === "unknown" ? what : `a ${what.replace("of ", "of block ")}`;
 }
