@@ -65,8 +65,7 @@ async function runVerb(verb: Verb, words: readonly string[], terminal: Terminal,
       "parse-positional-numbers": false,
       "camel-case-expansion": false,
     })
-    .example(verb.examples.map(([command, meaning]) => [`$0 ${command}`, meaning]))
-    .epilogue(`Exit codes: ${verb.exits}`)
+    .epilogue(epilogue(verb))
     .version(false)
     .help()
     .alias("help", "h")
@@ -75,12 +74,7 @@ async function runVerb(verb: Verb, words: readonly string[], terminal: Terminal,
     .exitProcess(false)
     .wrap(Math.min(100, process.stdout.columns || 100))
     .fail((message: string | null, error: unknown) => {
-      throw (
-        error ??
-        new ExpandError("usage", message ?? "the command line is not understood", {
-          fix: `Run expand-checkpoint ${verb.name} --help.`,
-        })
-      );
+      throw misuse(verb, message, error);
     });
   let help = "";
   const args = await parser.parse([...words], {}, (_error: unknown, _args: unknown, output: string) => {
@@ -99,6 +93,19 @@ async function runVerb(verb: Verb, words: readonly string[], terminal: Terminal,
     };
     return verb.run(args, context);
   }, terminal);
+}
+
+function epilogue(verb: Verb): string {
+  const examples = verb.examples.map(([command, meaning]) => `  # ${meaning}\n  expand-checkpoint ${command}`);
+  return `Examples:\n${examples.join("\n")}\n\nExit codes: ${verb.exits}`;
+}
+
+/** yargs wraps what a `coerce` throws into an error of its own; the message is all that it keeps. */
+function misuse(verb: Verb, message: string | null, error: unknown): unknown {
+  if (error instanceof Error && error.name !== "YError") return error;
+  const text = error instanceof Error ? error.message : message;
+  const fix = `Run expand-checkpoint ${verb.name} --help.`;
+  return new ExpandError("usage", text ?? "the command line is not understood", { fix });
 }
 
 /** The first signal asks the run to stop; the second ends the process at once. */

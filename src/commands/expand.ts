@@ -28,8 +28,8 @@ import {
 } from "./output.ts";
 import { type PrepareOptions, prepare } from "./prepare.ts";
 
-export { RECIPE_NAMES } from "../expansion/recipes/recipes.ts";
 export { terminalText } from "../verification/report/terminal.ts";
+export type { VerificationReport } from "../verification/report.ts";
 
 export interface ExpandOptions extends PrepareOptions {
   /** A directory, or a .gguf file for a GGUF source. Absent or empty, unless `force`. */

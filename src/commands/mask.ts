@@ -12,8 +12,6 @@ import { type Mask, maskFor, parseMask } from "../expansion/mask.ts";
 import { exportMask, type Recipe, type RecipeName } from "../expansion/recipes/recipes.ts";
 import { openCheckpoint } from "../formats/open.ts";
 
-export { RECIPE_NAMES } from "../expansion/recipes/recipes.ts";
-
 export interface MaskOptions extends RunOptions {
   /** Path of an expanded checkpoint. */
   readonly source: string;

@@ -10,6 +10,11 @@ export { markdownText } from "../verification/report/markdown.ts";
 export { terminalText } from "../verification/report/terminal.ts";
 export type { VerificationReport } from "../verification/report.ts";
 
+/** The report itself, for a file. */
+export function jsonText(report: VerificationReport): string {
+  return `${JSON.stringify(report, null, 2)}\n`;
+}
+
 export interface VerifyOptions extends RunOptions {
   /** Paths of checkpoints. */
   readonly before: string;

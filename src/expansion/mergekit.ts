@@ -1,6 +1,6 @@
 // Reads a mergekit passthrough YAML as a layout. Ranges are half-open, as there. Refuses whatever would not be an identity expansion;
 // `dtype` and tokenizer settings are not followed, since originals are kept byte for byte.
-import { isNode, LineCounter, parseDocument } from "yaml";
+import { isNode, LineCounter, parseDocument, visit } from "yaml";
 import { type Layout, type LayoutBlock, sourceIndex } from "../architecture/layout.ts";
 import { ExpandError } from "../errors.ts";
 import type { JsonObject, JsonValue } from "../json.ts";
@@ -66,9 +66,10 @@ function readYaml(name: string, text: string): Recipe {
   };
   const [error] = document.errors;
   if (error !== undefined) failAt(error.pos[0], `is not YAML: ${error.message.split(" at line")[0]}`);
+  // An alias could make a small file huge.
+  visit(document, { Alias: (_, node) => failAt(node.range?.[0] ?? 0, "uses a YAML alias") });
   return {
-    // Recipes are short and flat: an alias, which could make them huge, has no place in one.
-    value: document.contents === null || /^[^#]*[:-]\s+\*/m.test(text) ? null : (document.toJS() as JsonValue),
+    value: document.toJS() as JsonValue,
     fail: (path, message) => {
       for (let depth = path.length; depth > 0; depth--) {
         const node = document.getIn(path.slice(0, depth), true);

@@ -1,5 +1,5 @@
 // The words of `doctor`.
-import { type DoctorOptions, doctor } from "../../commands/doctor.ts";
+import type { DoctorOptions } from "../../commands/doctor.ts";
 import type { Terminal } from "../terminal.ts";
 import { optional, type Verb } from "../verb.ts";
 
@@ -17,6 +17,7 @@ export const doctorVerb: Verb = {
   ],
   exits: "0 healthy, 3 something is broken",
   run: async (args, context) => {
+    const { doctor } = await import("../../commands/doctor.ts");
     const report = await context.finish(
       doctor({ signal: context.signal, ...optional<DoctorOptions>(args, { checkpoint: "checkpoint" }) }),
     );

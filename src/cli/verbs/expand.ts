@@ -1,6 +1,7 @@
 // The words of `expand`.
 import type { Options } from "yargs";
-import { type ExpandOptions, type ExpandReport, expand, RECIPE_NAMES, terminalText } from "../../commands/expand.ts";
+import type { ExpandOptions, ExpandReport, VerificationReport } from "../../commands/expand.ts";
+import { RECIPE_NAMES } from "../../commands/recipe-names.ts";
 import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
 import { planText } from "../plan-text.ts";
 import { formatBytes, formatCount, formatRanges } from "../terminal.ts";
@@ -66,8 +67,9 @@ export const expandVerb: Verb = {
     "0 done and proved, 1 not identity, 2 usage or plan, 3 source refused, 4 output refused or disk full, 130 interrupted",
   run: async (args, context) => {
     if (args["dry-run"] === true) return planVerb.run({ ...args, save: undefined }, context);
+    const { expand, terminalText } = await import("../../commands/expand.ts");
     const report = await context.finish(expand(expandOptions(args, context)));
-    context.terminal.report(context.json ? JSON.stringify(report) : expandText(report));
+    context.terminal.report(context.json ? JSON.stringify(report) : expandText(report, terminalText));
     const verdict = report.verification?.verdict ?? "identity";
     return verdict === "identity" ? 0 : verdict === "not-identity" ? 1 : 7;
   },
@@ -91,7 +93,7 @@ function expandOptions(args: Arguments, context: VerbContext): ExpandOptions {
   };
 }
 
-function expandText(report: ExpandReport): string {
+function expandText(report: ExpandReport, verdictText: (report: VerificationReport) => string): string {
   const bytes = report.files.reduce((sum, file) => sum + file.size, 0);
   const copies = report.plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
   const lines = [
@@ -102,7 +104,7 @@ function expandText(report: ExpandReport): string {
     ...report.refused.map(({ recipe, reason }) => `no mask for ${recipe}: ${reason}`),
     report.verification === undefined
       ? "NOT VERIFIED: --verify none was given; run expand-checkpoint verify SOURCE OUT"
-      : terminalText(report.verification),
+      : verdictText(report.verification),
   ];
   return lines.join("\n");
 }

@@ -1,5 +1,5 @@
 // The words of `inspect`.
-import { type InspectOptions, type InspectReport, inspect } from "../../commands/inspect.ts";
+import type { InspectOptions, InspectReport } from "../../commands/inspect.ts";
 import { formatBytes, formatCount, formatTable } from "../terminal.ts";
 import { optional, text, type Verb } from "../verb.ts";
 
@@ -18,6 +18,7 @@ export const inspectVerb: Verb = {
   ],
   exits: "0 understood, 2 usage, 3 cannot be read, or would be refused by expand",
   run: async (args, context) => {
+    const { inspect } = await import("../../commands/inspect.ts");
     const options: InspectOptions = {
       source: text(args, "source") ?? "",
       signal: context.signal,

@@ -1,5 +1,6 @@
 // The words of `mask`.
-import { type MaskOptions, mask, RECIPE_NAMES } from "../../commands/mask.ts";
+import type { MaskOptions } from "../../commands/mask.ts";
+import { RECIPE_NAMES } from "../../commands/recipe-names.ts";
 import { ExpandError } from "../../errors.ts";
 import { numberList } from "../values.ts";
 import { optional, text, type Verb } from "../verb.ts";
@@ -26,6 +27,7 @@ export const maskVerb: Verb = {
   ],
   exits: "0 done, 2 usage, no copies found, or the trainer cannot express this layout, 3 cannot be read",
   run: async (args, context) => {
+    const { mask } = await import("../../commands/mask.ts");
     const options: MaskOptions = {
       source: text(args, "expanded") ?? "",
       signal: context.signal,

@@ -1,6 +1,5 @@
 // The words of `plan`.
 import fs from "node:fs";
-import { plan } from "../../commands/plan.ts";
 import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
 import { planTable, planText } from "../plan-text.ts";
 import { text, type Verb } from "../verb.ts";
@@ -20,6 +19,7 @@ export const planVerb: Verb = {
   ],
   exits: "0 done, 2 usage or plan, 3 source refused",
   run: async (args, context) => {
+    const { plan } = await import("../../commands/plan.ts");
     const report = await context.finish(plan(prepareOptions(args, context.signal)));
     const json = `${JSON.stringify(report.plan, null, 2)}\n`;
     const file = text(args, "save");

@@ -1,24 +1,12 @@
 // The words of `verify`.
 import fs from "node:fs";
 import path from "node:path";
-import {
-  githubAnnotations,
-  githubSummary,
-  junitText,
-  markdownText,
-  terminalText,
-  type VerificationReport,
-  type VerifyOptions,
-  verify,
-} from "../../commands/verify.ts";
+import type { VerifyOptions } from "../../commands/verify.ts";
 import { ExpandError } from "../../errors.ts";
 import { optional, text, type Verb } from "../verb.ts";
 
-const RENDERERS: Readonly<Record<string, (report: VerificationReport) => string>> = {
-  ".json": (report) => `${JSON.stringify(report, null, 2)}\n`,
-  ".md": markdownText,
-  ".xml": junitText,
-};
+/** How each kind of report file is written, by its ending. */
+const RENDERERS = { ".json": "jsonText", ".md": "markdownText", ".xml": "junitText" } as const;
 const EXITS = { identity: 0, "not-identity": 1, inconclusive: 7 } as const;
 
 export const verifyVerb: Verb = {
@@ -55,6 +43,7 @@ export const verifyVerb: Verb = {
   ],
   exits: "0 identity, 1 not identity, 2 usage, 3 a side cannot be read, 7 inconclusive, 130 interrupted",
   run: async (args, context) => {
+    const command = await import("../../commands/verify.ts");
     const files = reportFiles(args.report);
     const options: VerifyOptions = {
       before: text(args, "before") ?? "",
@@ -62,20 +51,25 @@ export const verifyVerb: Verb = {
       signal: context.signal,
       ...optional<VerifyOptions>(args, { stack: "stack" }),
     };
-    const report = await context.finish(verify(options));
-    for (const { file, render } of files) fs.writeFileSync(file, render(report));
+    const report = await context.finish(command.verify(options));
+    for (const { file, renderer } of files) fs.writeFileSync(file, command[renderer](report));
     const github = args.github ?? process.env.GITHUB_ACTIONS === "true";
-    if (github === true) tellGithub(report, context.terminal.report.bind(context.terminal), context.json);
-    context.terminal.report(context.json ? JSON.stringify(report) : terminalText(report));
+    if (github === true) {
+      const annotations = command.githubAnnotations(report);
+      // The runner reads annotations off stdout, which --json takes for itself.
+      if (!context.json && annotations !== "") context.terminal.report(annotations);
+      appendForGithub(report.verdict, command.githubSummary(report));
+    }
+    context.terminal.report(context.json ? JSON.stringify(report) : command.terminalText(report));
     return EXITS[report.verdict];
   },
 };
 
-function reportFiles(value: unknown): { file: string; render: (report: VerificationReport) => string }[] {
+function reportFiles(value: unknown): { file: string; renderer: (typeof RENDERERS)[keyof typeof RENDERERS] }[] {
   return (Array.isArray(value) ? value : []).map((word) => {
     const file = String(word);
-    const render = RENDERERS[path.extname(file).toLowerCase()];
-    if (render !== undefined) return { file, render };
+    const ending = path.extname(file).toLowerCase();
+    if (ending === ".json" || ending === ".md" || ending === ".xml") return { file, renderer: RENDERERS[ending] };
     throw new ExpandError(
       "usage",
       `--report takes a file that ends in .json, .md or .xml, not ${JSON.stringify(file)}`,
@@ -83,11 +77,9 @@ function reportFiles(value: unknown): { file: string; render: (report: Verificat
   });
 }
 
-/** Annotations go to stdout, where the runner reads them, unless stdout is taken by --json; files are named by the runner. */
-function tellGithub(report: VerificationReport, print: (text: string) => void, json: boolean): void {
-  const annotations = githubAnnotations(report);
-  if (!json && annotations !== "") print(annotations);
+/** The runner names the files for the step's summary and outputs. */
+function appendForGithub(verdict: string, summary: string): void {
   const { GITHUB_STEP_SUMMARY, GITHUB_OUTPUT } = process.env;
-  if (GITHUB_STEP_SUMMARY) fs.appendFileSync(GITHUB_STEP_SUMMARY, githubSummary(report));
-  if (GITHUB_OUTPUT) fs.appendFileSync(GITHUB_OUTPUT, `verdict=${report.verdict}\n`);
+  if (GITHUB_STEP_SUMMARY) fs.appendFileSync(GITHUB_STEP_SUMMARY, summary);
+  if (GITHUB_OUTPUT) fs.appendFileSync(GITHUB_OUTPUT, `verdict=${verdict}\n`);
 }

@@ -5,12 +5,12 @@ import { axolotl } from "./axolotl.ts";
 import { contextOf, type Recipe, type RecipeContext } from "./context.ts";
 import { llamaFactory } from "./llama-factory.ts";
 import { msSwift } from "./ms-swift.ts";
+import type { RecipeName } from "./names.ts";
 import { peft } from "./peft.ts";
 import { torch } from "./torch.ts";
 
 export type { Recipe } from "./context.ts";
-
-export type RecipeName = "json" | "axolotl" | "llama-factory" | "ms-swift" | "peft" | "torch";
+export { RECIPE_NAMES, type RecipeName } from "./names.ts";
 
 const TRAINERS: Readonly<Record<Exclude<RecipeName, "json">, (context: RecipeContext) => Recipe>> = {
   axolotl,
@@ -19,8 +19,6 @@ const TRAINERS: Readonly<Record<Exclude<RecipeName, "json">, (context: RecipeCon
   peft,
   torch,
 };
-
-export const RECIPE_NAMES: readonly RecipeName[] = ["json", "axolotl", "llama-factory", "ms-swift", "peft", "torch"];
 
 /** `architecture` is the expanded checkpoint's, the one that the mask was made with. */
 export function exportMask(recipe: RecipeName, mask: Mask, architecture: Architecture): Recipe {
