@@ -60,7 +60,6 @@ async function runVerb(verb: Verb, words: readonly string[], terminal: Terminal,
       handler: () => undefined,
     })
     .parserConfiguration({
-      "duplicate-arguments-array": false,
       "parse-numbers": false,
       "parse-positional-numbers": false,
       "camel-case-expansion": false,

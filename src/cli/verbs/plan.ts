@@ -1,5 +1,6 @@
 // The words of `plan`.
 import fs from "node:fs";
+import { ExpandError, isSystemError } from "../../errors.ts";
 import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
 import { planTable, planText } from "../plan-text.ts";
 import { text, type Verb } from "../verb.ts";
@@ -23,10 +24,22 @@ export const planVerb: Verb = {
     const report = await context.finish(plan(prepareOptions(args, context.signal)));
     const json = `${JSON.stringify(report.plan, null, 2)}\n`;
     const file = text(args, "save");
-    // "wx": a plan that somebody edited is never overwritten.
-    if (file !== undefined) fs.writeFileSync(file, json, { flag: "wx" });
+    if (file !== undefined) save(file, json);
     const table = args.verbose === true ? `\n\n${planTable(report.plan)}` : "";
     context.terminal.report(context.json ? json : `${planText(report.plan)}${table}`);
     return 0;
   },
 };
+
+/** "wx": a plan that somebody edited is never overwritten. */
+function save(file: string, json: string): void {
+  try {
+    fs.writeFileSync(file, json, { flag: "wx" });
+  } catch (error) {
+    if (!isSystemError(error) || error.code !== "EEXIST") throw error;
+    throw new ExpandError("output", "exists already", {
+      at: file,
+      fix: "Name another file for --save, or remove this one.",
+    });
+  }
+}
