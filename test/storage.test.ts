@@ -441,7 +441,11 @@ t.test("an output is claimed only where it replaces and mixes with nothing of th
     empty: {},
     file: "",
     full: { a: "", b: "", c: "", d: "" },
-    stale: { ".x.partial": { "journal.jsonl": "", "1-2": "half" } },
+    stale: {
+      ".x.partial": { "journal.jsonl": "", "1-2": "half" },
+      ".y.partial": { "journal.jsonl.new": "" },
+      ".z.partial": {},
+    },
     "not-ours": { ".x.partial": { notes: "" } },
   });
   const options = { key: "k", resume: true, force: false, alone: true };

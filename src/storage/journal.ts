@@ -20,12 +20,12 @@ export function partialDirectory(directory: string, names: readonly string[]): s
   return path.join(directory, `.${path.posix.basename(names[0] ?? "output")}.partial`);
 }
 
-/** True for a directory that a run left behind: it holds a journal, or nothing yet. */
+/** True for a directory that a run left behind: it holds a journal (if only a half-written one), or nothing yet. */
 export function isPartialDirectory(directory: string): boolean {
   if (!/^\..+\.partial$/.test(path.basename(directory))) return false;
   try {
     const entries = fs.readdirSync(directory);
-    return entries.length === 0 || entries.includes(JOURNAL);
+    return entries.length === 0 || entries.some((entry) => entry.startsWith(JOURNAL));
   } catch {
     return false;
   }

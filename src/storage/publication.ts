@@ -72,6 +72,8 @@ export class Publication {
   async complete(): Promise<void> {
     try {
       await this.#journal.close();
+      // The journal goes last: it is what marks the directory as ours.
+      this.#removeUnfinished("");
       fs.rmSync(this.#partial, { recursive: true, force: true });
       this.#ended = true;
       await syncDirectory(this.#directory);
