@@ -4,7 +4,8 @@ import type { JsonValue } from "../../json.ts";
 import type { Adaptation, ConfigEdit } from "../architecture.ts";
 import { type Layout, originalPositions } from "../layout.ts";
 import type { Axis, KindSource, Stack } from "./family.ts";
-import { decidingSource, kindsBy, kindsOf, periodOf } from "./kinds.ts";
+import { applies, decidingSource, isFormula, kindsBy, kindsOf, periodOf } from "./kinds.ts";
+import { checkLinks } from "./links.ts";
 import { type Growth, type Rewrite, rewriteFor, rewriteOf } from "./rewrite.ts";
 import { CONFIG, isList, type Settings } from "./settings.ts";
 
@@ -26,6 +27,7 @@ export function adaptSettings(context: AdaptContext, layout: Layout): Adaptation
     edits.push(...found.edits);
     warnings.push(...found.warnings);
   }
+  checkLinks(context, layout);
   return { edits: merged(edits), warnings };
 }
 
@@ -43,7 +45,9 @@ function merged(edits: readonly ConfigEdit[]): readonly ConfigEdit[] {
 function countEdits(context: AdaptContext, after: number): ConfigEdit[] {
   const { stack, settings, count } = context;
   const present = stack.count.flatMap((field) => settings.paths(field));
-  const paths = present.length > 0 ? present : [settings.home(stack.count[0] ?? "num_hidden_layers")];
+  const listed = stack.countList !== undefined && settings.paths(stack.countList).length > 0;
+  const added = listed ? [] : [settings.home(stack.count[0] ?? "num_hidden_layers")];
+  const paths = present.length > 0 ? present : added;
   const edits = paths.map((path) => {
     const before = settings.at(path);
     const value = isList(before) ? before.map((size, at) => (at === stack.countIndex ? after : size)) : after;
@@ -74,6 +78,7 @@ function fieldEdits(context: AdaptContext, growth: Growth): ConfigEdit[] {
 
 /** A source and the sources inside it. */
 export function flat(source: KindSource): readonly KindSource[] {
+  if (source.from === "split") return [source, source.below, source.above];
   return source.from === "all" ? source.of.flat().flatMap(flat) : [source];
 }
 
@@ -198,7 +203,7 @@ function ignored(
   layout: Layout,
   deciding: KindSource | undefined,
 ): { edits: readonly ConfigEdit[]; warnings: readonly string[] } {
-  const formula = axis.sources.find((source) => source.from === "every" || source.from === "all");
+  const formula = axis.sources.find((source) => isFormula(source) && applies(source, context.settings));
   if (formula === undefined || formula === deciding || axis.ignoredBy === undefined) return { edits: [], warnings: [] };
   const before = kindsOf(axis, context.settings, context.count);
   const agreed = kindsBy(formula, context.settings, context.count).every((kind, index) => kind === before[index]);

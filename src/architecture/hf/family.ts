@@ -64,6 +64,14 @@ export type KindSource = { readonly when?: Condition } & (
       readonly hit: string;
       readonly miss: string;
     }
+  /** plamo2: `hit` in the middle of each period; in a stack no longer than that, in the last block only. */
+  | {
+      readonly from: "middle";
+      readonly field: string;
+      readonly period: number;
+      readonly hit: string;
+      readonly miss: string;
+    }
   | {
       readonly from: "indices";
       readonly field: string;
@@ -88,7 +96,8 @@ export type KindSource = { readonly when?: Condition } & (
       readonly miss: string;
     }
   | { readonly from: "chars"; readonly field: string; readonly values: Readonly<Record<string, string>> }
-  | { readonly from: "cycle"; readonly field: string; readonly default: readonly string[] }
+  /** A list, or a text with one character per block, that repeats. */
+  | { readonly from: "cycle"; readonly field: string; readonly values?: Readonly<Record<string, string>> }
   | { readonly from: "runs"; readonly field: string }
   | {
       /** Every n-th block is `hit`, where n = blocks // (number of hits), as switch_transformers counts. */
@@ -102,6 +111,14 @@ export type KindSource = { readonly when?: Condition } & (
   /** Each of the first blocks is a kind of its own; their number is a setting's value or its list's length. */
   | { readonly from: "leading"; readonly field: string; readonly default: number; readonly hit: string }
   | { readonly from: "always"; readonly kind: string }
+  /** One rule below a threshold; behind it another, which counts from there. */
+  | {
+      readonly from: "split";
+      readonly field: string;
+      readonly default: number;
+      readonly below: KindSource;
+      readonly above: KindSource;
+    }
   /** `hit` where every inner choice says `hit`. */
   | {
       readonly from: "all";
@@ -139,6 +156,8 @@ export interface FieldRule {
     | "pairs"
     | "threshold"
     | "tail"
+    | "hidden-state"
+    | "stages"
     | "depth-scale"
     | "zero"
     | "keep";
@@ -162,6 +181,18 @@ export interface TailRule {
   readonly tensors: Templates;
 }
 
+/** Blocks that read a result of an earlier block: no copy may come between the two and take its place. */
+export type Link = { readonly what: string } & (
+  | {
+      /** The last blocks, as many as a setting says, read the last block of their own kind (on an axis) in front of them. */
+      readonly from: "tail";
+      readonly count: string;
+      readonly axis: string;
+    }
+  /** A block of one kind reads the nearest block of another kind in front of it. */
+  | { readonly from: "kind"; readonly axis: string; readonly source: string; readonly reader: string }
+);
+
 export interface Stack {
   readonly name: string;
   /** Objects in config.json that may hold its settings, the deciding one first; "" is the top. */
@@ -172,6 +203,8 @@ export interface Stack {
   readonly block: string;
   /** Names of the block count; the first is written when only `countDefault` is there. */
   readonly count: readonly string[];
+  /** List that gives the count by its length when none of `count` is on disk. */
+  readonly countList?: string;
   /** Which entry, where the count stands in a list of stage depths. */
   readonly countIndex?: number;
   /** Setting that gives the count when none of `count` is on disk. */
@@ -184,8 +217,7 @@ export interface Stack {
   /** Tensors below the base, outside of the blocks. */
   readonly outside: Templates;
   readonly tail?: TailRule;
-  /** The last blocks read keys and values of the last block of their kind before them; names their number. */
-  readonly sharesKeyValues?: string;
+  readonly links?: readonly Link[];
 }
 
 export interface Family {

@@ -22,10 +22,13 @@ export function applies(source: KindSource, settings: Settings): boolean {
   if (source.when !== undefined && !holds(source.when, settings)) return false;
   if (!NEEDS_FIELD.has(source.from) || !("field" in source) || source.field === undefined) return true;
   if (source.from === "below" && source.default !== undefined) return true;
-  return settings.paths(source.field).length > 0;
+  const value = settings.get(source.field) ?? null;
+  return source.from === "cycle" ? isList(value) || typeof value === "string" : value !== null;
 }
 
-const NEEDS_FIELD: ReadonlySet<KindSource["from"]> = new Set(["list", "indices", "below", "chars", "runs", "share"]);
+const NEEDS_FIELD: ReadonlySet<KindSource["from"]> = new Set([
+  ...(["list", "indices", "below", "chars", "runs", "share", "cycle"] as const),
+]);
 
 export function holds(condition: Condition, settings: Settings): boolean {
   const value = settings.get(condition.field) ?? condition.default;
@@ -39,11 +42,17 @@ export function kindsBy(source: KindSource, settings: Settings, count: number): 
   return Array.from({ length: count }, (_, index) => kindAt(index));
 }
 
+/** A rule that counts blocks instead of listing them. */
+export function isFormula(source: KindSource): boolean {
+  return ["every", "middle", "all", "share", "cycle"].includes(source.from);
+}
+
 /** Period of a formula under these settings; 1 when it has none. */
 export function periodOf(source: KindSource, settings: Settings, count: number): number {
   if (source.from === "every") return everyPeriod(source, settings);
+  if (source.from === "middle") return settings.number(source.field) ?? source.period;
   if (source.from === "share") return sharePeriod(source, settings, count);
-  if (source.from === "cycle") return cycle(source, settings, count).length;
+  if (source.from === "cycle") return cycle(source, settings).length;
   if (source.from !== "all") return 1;
   return source.of
     .map((inner) => decidingSource(inner, settings))
@@ -72,13 +81,19 @@ function evaluator(source: KindSource, settings: Settings, count: number): KindA
     case "runs":
       return fromList(runs(settings.get(source.field) ?? []));
     case "cycle": {
-      const kinds = cycle(source, settings, count);
-      return (index) => kinds[index % kinds.length] ?? "";
+      const kinds = cycle(source, settings);
+      const kindAt = fromList(kinds, source.values);
+      return (index) => kindAt(index % Math.max(1, kinds.length));
     }
     case "leading":
       return leading(source, settings);
     case "all":
       return everyInner(source, settings, count);
+    case "split": {
+      const start = settings.number(source.field) ?? source.default;
+      const [below, above] = [evaluator(source.below, settings, count), evaluator(source.above, settings, count - start)];
+      return (index) => (index < start ? below(index) : above(index - start));
+    }
     default: {
       const hit = hitter(source, settings, count);
       return (index) => (hit(index) ? source.hit : source.miss);
@@ -86,7 +101,7 @@ function evaluator(source: KindSource, settings: Settings, count: number): KindA
   }
 }
 
-type Hitter = Extract<KindSource, { from: "every" | "indices" | "below" | "upTo" | "share" }>;
+type Hitter = Extract<KindSource, { from: "every" | "middle" | "indices" | "below" | "upTo" | "share" }>;
 
 function hitter(source: Hitter, settings: Settings, count: number): (index: number) => boolean {
   switch (source.from) {
@@ -95,6 +110,11 @@ function hitter(source: Hitter, settings: Settings, count: number): (index: numb
       const phase =
         source.phaseField === undefined ? source.phase : (settings.number(source.phaseField) ?? source.phase);
       return (index) => index % period === ((phase % period) + period) % period;
+    }
+    case "middle": {
+      const period = settings.number(source.field) ?? source.period;
+      const middle = Math.floor(period / 2);
+      return (index) => (count <= middle ? index === count - 1 : index % period === middle);
     }
     case "indices": {
       const listed = new Set(indices(settings.get(source.field)).map((index) => index - (source.base ?? 0)));
@@ -126,9 +146,9 @@ function sharePeriod(source: Extract<KindSource, { from: "share" }>, settings: S
   return hits > 0 ? Math.floor(count / hits) : 0;
 }
 
-function cycle(source: Extract<KindSource, { from: "cycle" }>, settings: Settings, count: number): readonly string[] {
+function cycle(source: Extract<KindSource, { from: "cycle" }>, settings: Settings): readonly JsonValue[] {
   const value = settings.get(source.field);
-  return isList(value) && value.length > 0 ? value.slice(0, count).map(String) : source.default;
+  return isList(value) ? value : [...String(value)];
 }
 
 function fromList(values: readonly JsonValue[], names?: Readonly<Record<string, string>>): KindAt {

@@ -1,7 +1,7 @@
 // After how many blocks the kinds repeat, for readers that count instead of reading a list. Looks at settings only.
 import type { AdaptContext } from "./adapt.ts";
-import type { Axis, KindSource } from "./family.ts";
-import { decidingSource, kindsBy, kindsOf, leastCommonMultiple, periodOf } from "./kinds.ts";
+import type { Axis } from "./family.ts";
+import { applies, decidingSource, isFormula, kindsBy, kindsOf, leastCommonMultiple, periodOf } from "./kinds.ts";
 
 /** Least common multiple of the periods that really hold; 1 when none does. */
 export function stackPeriod(context: AdaptContext): number {
@@ -20,13 +20,9 @@ function spelled(axis: Axis, context: AdaptContext): boolean {
 
 function axisPeriod(axis: Axis, context: AdaptContext): number {
   const kinds = kindsOf(axis, context.settings, context.count);
-  const formula = axis.sources.find(isFormula);
+  const formula = axis.sources.find((source) => isFormula(source) && applies(source, context.settings));
   if (formula === undefined) return 1;
   const byFormula = kindsBy(formula, context.settings, context.count);
   if (byFormula.some((kind, index) => kind !== kinds[index]) || new Set(kinds).size < 2) return 1;
   return Math.max(1, periodOf(formula, context.settings, context.count));
-}
-
-function isFormula(source: KindSource): boolean {
-  return source.from === "every" || source.from === "all" || source.from === "share" || source.from === "cycle";
 }

@@ -27,6 +27,7 @@ export function rewriteOf(source: KindSource): Rewrite | undefined {
       return (value, growth) =>
         typeof value === "string" ? remap(csv(value), growth, 0).join(",") : remapList(value, growth, source.base ?? 0);
     case "below":
+    case "split":
       return shiftThreshold;
     case "upTo":
       return shiftLast;
@@ -57,6 +58,10 @@ export function rewriteFor(rule: FieldRule): Rewrite | undefined {
       return shiftThreshold;
     case "tail":
       return growTail;
+    case "hidden-state":
+      return remapHiddenStates;
+    case "stages":
+      return remapStages;
     case "depth-scale":
       return scaleByDepth;
     case "zero":
@@ -118,10 +123,16 @@ function shiftLast(value: JsonValue, growth: Growth): JsonValue {
   return growth.layout.filter((block) => block.from <= value).length - 1 + Math.max(0, value - growth.count + 1);
 }
 
-/** A list that repeats is written out. */
-function unroll(value: JsonValue, growth: Growth): JsonValue {
-  if (!isList(value) || value.length === 0) return value;
-  return growth.layout.map((block) => value[block.from % value.length] ?? null);
+/** A list or text that repeats stays while it still fits, else it is written out. */
+function unroll(value: JsonValue, growth: Growth): JsonValue | undefined {
+  if (typeof value === "string") {
+    const letters = unroll([...value], growth);
+    return isList(letters) ? letters.join("") : undefined;
+  }
+  if (!isList(value) || value.length === 0) return undefined;
+  const entryOf = (index: number): JsonValue => value[index % value.length] ?? null;
+  if (growth.layout.every((block, at) => entryOf(at) === entryOf(block.from))) return undefined;
+  return growth.layout.map((block) => entryOf(block.from));
 }
 
 function rewriteRuns(value: JsonValue, growth: Growth): JsonValue {
@@ -140,11 +151,15 @@ function rewriteShare(value: JsonValue, growth: Growth): JsonValue {
   return Math.max(1, Math.floor(growth.layout.length / step));
 }
 
+/** Keys may be padded ("05"), as transformers saves them. */
 function byBlock(value: JsonValue, growth: Growth): JsonValue {
   if (!isObject(value)) return value;
+  const padded = Object.keys(value).some((key) => /^0[0-9]/.test(key));
+  const width = padded ? String(growth.layout.length - 1).length : 0;
+  const byIndex = new Map(Object.entries(value).map(([key, entry]) => [Number(key), entry]));
   const entries = growth.layout.flatMap((block, at): [string, JsonValue][] => {
-    const found = value[String(block.from)];
-    return found === undefined ? [] : [[String(at), found]];
+    const found = byIndex.get(block.from);
+    return found === undefined ? [] : [[String(at).padStart(width, "0"), found]];
   });
   return Object.fromEntries(entries);
 }
@@ -165,7 +180,39 @@ function growTail(value: JsonValue, growth: Growth): JsonValue {
   return growth.layout.filter((block) => block.from >= growth.count - value).length;
 }
 
-/** A residual multiplier of scale / sqrt(blocks) keeps its value. */
+/** hidden_states[k] is the stream behind block k-1; negative k counts from the end. */
+function hiddenState(index: number, growth: Growth): number {
+  const positions = originalPositions(growth.layout);
+  const state = index < 0 ? growth.count + 1 + index : index;
+  const moved = state <= 0 ? state : (positions[state - 1] ?? state - 1) + 1;
+  return index < 0 ? moved - growth.layout.length - 1 : moved;
+}
+
+function remapHiddenStates(value: JsonValue, growth: Growth): JsonValue {
+  if (typeof value === "number") return hiddenState(value, growth);
+  if (!isList(value)) return value;
+  return value.map((item) => (typeof item === "number" ? hiddenState(item, growth) : item));
+}
+
+/** "stem", "stage1", ... of a backbone: either all of them, or a choice. */
+function remapStages(value: JsonValue, growth: Growth): JsonValue {
+  if (!isList(value)) return value;
+  if (value.length === growth.count + 1) return ["stem", ...growth.layout.map((_, at) => `stage${at + 1}`)];
+  return value.map((name) => {
+    const number = typeof name === "string" ? /^stage([0-9]+)$/.exec(name)?.[1] : undefined;
+    return number === undefined ? name : `stage${hiddenState(Number(number), growth)}`;
+  });
+}
+
+/**
+ * A residual multiplier of scale / sqrt(blocks) keeps its value: the neighbour of scale * sqrt(new / old) for which the quotient is
+ * the same 64-bit number, or at least the same 32-bit one, in which it is used.
+ */
 function scaleByDepth(value: JsonValue, growth: Growth): JsonValue {
-  return typeof value === "number" ? value * Math.sqrt(growth.layout.length / growth.count) : value;
+  if (typeof value !== "number") return value;
+  const [before, after] = [Math.sqrt(growth.count), Math.sqrt(growth.layout.length)];
+  const guess = (value / before) * after;
+  const step = Math.abs(guess) * Number.EPSILON * 0.5;
+  const near = [0, 1, -1, 2, -2, 3, -3, 4, -4].map((ulps) => guess + ulps * step);
+  return near.find((one) => one / after === value / before) ?? guess;
 }

@@ -86,7 +86,8 @@ function blockCount(model: Model, settings: Settings): number {
     const value = settings.at(path);
     return isList(value) ? value[stack.countIndex ?? 0] : value;
   });
-  const [count] = values;
+  const list = stack.countList === undefined ? undefined : settings.get(stack.countList);
+  const [count] = values.length === 0 && isList(list) ? [list.length] : values;
   if (typeof count !== "number" || !Number.isInteger(count) || count < 1) {
     const found = count === undefined ? "is absent" : `is ${JSON.stringify(count)}`;
     throw new ExpandError("unsupported", `${stack.count[0]} ${found}; expected the number of blocks`, { at: CONFIG });

@@ -1,31 +1,317 @@
 // Mixture-of-experts families. Data only.
-import type { Family, Module } from "../family.ts";
-import { everyLastFull } from "./gemma.ts";
-import { like } from "./llama.ts";
-import { attention, attentionWith, branch, norms } from "./parts.ts";
+import type { Axis, Family } from "../family.ts";
+import {
+  densePrefix,
+  firstDense,
+  lastFull,
+  layerTypes,
+  listed,
+  listedMlp,
+  listedPrefix,
+  FULL,
+  SLIDING,
+  sparseStep,
+} from "./axes.ts";
+import { exaoneAxis } from "./gemma.ts";
+import {
+  attention,
+  behindNorm,
+  gain,
+  INDEXER,
+  latentAttention,
+  mlp,
+  moe,
+  norms,
+  part,
+  sparseMoe,
+  withTensors,
+} from "./parts.ts";
+import { like, MTP, preNorms } from "./stacks.ts";
 
-const preNorms = norms("input_layernorm", "post_attention_layernorm");
+const GATE = "mlp.gate.weight";
+const CORRECTED = "mlp.gate.{weight,e_score_correction_bias?}";
 
-/** Experts w1, w2, w3 under block_sparse_moe; transformers 5 saves and reads them under these names too. */
-export const sparseMoe: Module = {
-  name: "moe",
-  tensors: "block_sparse_moe.experts.{e}.{w1,w2,w3}.weight block_sparse_moe.gate.weight",
-  branches: [branch("moe", "block_sparse_moe.experts.{e}.w2.weight")],
+const deepseekMoe = [mlp, ...moe({ router: CORRECTED, shared: "shared_experts" })];
+const refuseSliding = {
+  refusals: [
+    {
+      if: { field: "use_sliding_window", is: true },
+      reason: "which blocks slide differs between versions of its readers",
+      fix: "Set use_sliding_window to false if the model was trained so.",
+    },
+  ],
+};
+
+/** A mixture in every block, with per-expert names or transformers 5's fused ones. */
+const mixtral = (name: string) =>
+  like(name, { slots: [preNorms, attention, [sparseMoe(), ...moe({ router: GATE })]] });
+
+const ernieMlp: Axis = {
+  name: "mlp",
+  sources: [
+    {
+      from: "all",
+      of: [
+        [{ from: "every", field: "moe_layer_interval", period: 1, phase: -1, hit: "moe", miss: "dense" }],
+        [{ from: "below", field: "moe_layer_start_index", default: 0, hit: "dense", miss: "moe" }],
+        [{ from: "upTo", field: "moe_layer_end_index", hit: "moe", miss: "dense" }],
+      ],
+      hit: "moe",
+      miss: "dense",
+    },
+  ],
+  modules: { dense: "dense", moe: "moe" },
+};
+
+/** Blocks behind the dense prefix count their period anew. */
+const cohere2Moe: Axis = {
+  ...listed(FULL),
+  sources: [
+    layerTypes,
+    {
+      from: "split",
+      field: "first_k_dense_replace",
+      default: 0,
+      below: { from: "every", field: "prefix_dense_sliding_window_pattern", period: 1, phase: -1, hit: FULL, miss: SLIDING },
+      above: { from: "every", field: "sliding_window_pattern", period: 4, phase: -1, hit: FULL, miss: SLIDING },
+    },
+  ],
 };
 
 export const moes: readonly Family[] = [
-  like("mixtral", { slots: [preNorms, attention, sparseMoe] }),
+  mixtral("mixtral"),
+  mixtral("phimoe"),
+  like("olmoe", { slots: [preNorms, attention, moe({ router: GATE })] }),
+  like("mellum", {
+    slots: [preNorms, attention, [mlp, ...moe({ router: GATE })]],
+    axes: [listed(FULL), listedMlp],
+  }),
+  like("qwen2_moe", {
+    slots: [preNorms, attention, [mlp, ...moe({ router: `${GATE} mlp.shared_expert_gate.weight`, shared: "shared_expert" })]],
+    axes: [listed(FULL), sparseStep],
+    fields: [{ field: "max_window_layers", rule: "threshold" }],
+  }, refuseSliding),
+  like("qwen3_moe", {
+    slots: [preNorms, attention, [mlp, ...moe({ router: GATE })]],
+    axes: [sparseStep],
+    fields: [{ field: "max_window_layers", rule: "threshold" }],
+  }, refuseSliding),
   like("gpt_oss", {
     slots: [
       preNorms,
-      attentionWith("self_attn.sinks"),
+      withTensors(attention, "self_attn.sinks"),
+      // mxfp4 files hold ..._blocks and ..._scales for each of the first two.
+      part(
+        "moe",
+        "mlp.experts.gate_up_proj mlp.experts.gate_up_proj_bias mlp.router.@",
+        "moe",
+        "mlp.experts.down_proj mlp.experts.down_proj_bias",
+      ),
+    ],
+    axes: [{ ...lastFull(2), ignoredBy: "llama.cpp" }],
+  }),
+  like("deepseek_v2", {
+    slots: [preNorms, latentAttention, deepseekMoe],
+    axes: [densePrefix(0)],
+    tail: MTP,
+  }),
+  like("deepseek_v3", { slots: [preNorms, latentAttention, deepseekMoe], axes: [densePrefix(3)], tail: MTP }, { types: ["deepseek_v3", "kimi_k2"] }),
+  like("deepseek_v32", {
+    slots: [preNorms, withTensors(latentAttention, INDEXER), deepseekMoe],
+    axes: [listed("indexed_attention"), listedPrefix(3)],
+    tail: MTP,
+  }),
+  like("glm_moe_dsa", {
+    slots: [
+      preNorms,
+      [
+        withTensors({ ...latentAttention, name: "full" }, INDEXER),
+        { ...latentAttention, name: "shared" },
+      ],
+      deepseekMoe,
+    ],
+    axes: [
+      listed("indexed_attention"),
+      listedPrefix(3),
       {
-        name: "moe",
-        // mxfp4 files hold ..._blocks and ..._scales for each projection.
-        tensors: "mlp.experts.{gate_up,down}_proj mlp.experts.{gate_up,down}_proj_bias mlp.router.@",
-        branches: [branch("moe", "mlp.experts.down_proj mlp.experts.down_proj_bias")],
+        name: "indexer",
+        sources: [
+          { from: "list", field: "indexer_types" },
+          { from: "always", kind: "full" },
+        ],
       },
     ],
-    axes: [{ ...everyLastFull(2), ignoredBy: "llama.cpp" }],
+    links: [{ from: "kind", axis: "indexer", source: "full", reader: "shared", what: "top-k choice" }],
+    tail: MTP,
+  }, {
+    refusals: [
+      {
+        if: { field: "index_topk_freq" },
+        reason: "index_topk_freq makes blocks share an indexer by index",
+        fix: "Write the resulting indexer_types list into config.json and remove index_topk_freq.",
+      },
+      {
+        if: { field: "index_topk_pattern" },
+        reason: "index_topk_pattern makes blocks share an indexer by index",
+        fix: "Write the resulting indexer_types list into config.json and remove index_topk_pattern.",
+      },
+    ],
+  }),
+  like("axk1", {
+    slots: [
+      preNorms,
+      latentAttention,
+      [
+        // Files store the norm in dense blocks too, where nothing reads it.
+        ...moe({ router: CORRECTED, shared: "shared_experts" }).map((one) =>
+          behindNorm(one, gain("post_mlp_layernorm.weight?")),
+        ),
+        withTensors(mlp, "post_mlp_layernorm.weight?"),
+      ],
+    ],
+    axes: [listedPrefix(1)],
+  }),
+  like("glm4_moe", { slots: [preNorms, attention, deepseekMoe], axes: [densePrefix(1)], tail: MTP }),
+  // transformers 5 reads mlp_layer_types only, mlx-lm first_k_dense_replace only.
+  like("glm4_moe_lite", {
+    slots: [preNorms, latentAttention, deepseekMoe],
+    axes: [firstDense],
+    fields: [{ field: "first_k_dense_replace", rule: "threshold" }],
+    tail: MTP,
+  }),
+  like("mistral4", { slots: [preNorms, latentAttention, deepseekMoe], axes: [densePrefix(0)] }),
+  like("solar_open", { slots: [preNorms, attention, deepseekMoe], fields: [{ field: "first_k_dense_replace", rule: "threshold" }] }),
+  like("dots1", {
+    slots: [preNorms, attention, deepseekMoe],
+    axes: [
+      densePrefix(0),
+      {
+        name: "attention",
+        sources: [
+          layerTypes,
+          { from: "below", field: "max_window_layers", default: 62, hit: FULL, miss: SLIDING, when: { field: "sliding_window" } },
+          { from: "always", kind: FULL },
+        ],
+        explicit: "layer_types",
+      },
+    ],
+  }),
+  like("exaone_moe", {
+    slots: [
+      preNorms,
+      attention,
+      [mlp, ...moe({ router: `${GATE} mlp.e_score_correction_bias`, shared: "shared_experts" })],
+    ],
+    axes: [exaoneAxis, listedPrefix(1)],
+  }),
+  like("hunyuan_v1_moe", {
+    slots: [
+      preNorms,
+      withTensors(attention, "self_attn.{query,key}_layernorm.weight?"),
+      [mlp, ...moe({ router: "mlp.gate.wg.weight", shared: "shared_mlp" })],
+    ],
+    fields: ["num_experts", "moe_topk", "num_shared_expert", "moe_intermediate_size"].map((field) => ({
+      field,
+      rule: "list-if-list" as const,
+    })),
+  }),
+  like("hy_v3", {
+    slots: [
+      preNorms,
+      attention,
+      [
+        mlp,
+        ...moe({ router: "mlp.router.gate.weight mlp.expert_bias", shared: "shared_mlp" }),
+        ...moe({ router: "mlp.router.gate.weight mlp.expert_bias", shared: "shared_experts" }),
+      ],
+    ],
+    axes: [firstDense],
+    fields: [{ field: "first_k_dense_replace", rule: "threshold" }],
+    tail: MTP,
+  }),
+  like("laguna", {
+    slots: [
+      preNorms,
+      withTensors(attention, "self_attn.g_proj.@?"),
+      [
+        mlp,
+        ...moe({ router: `${GATE} mlp.experts.e_score_correction_bias?`, shared: "shared_expert" }),
+        ...moe({ router: `${GATE} mlp.experts.e_score_correction_bias?`, shared: "shared_experts" }),
+      ],
+    ],
+    axes: [listed(FULL), firstDense],
+    fields: [{ field: "num_attention_heads_per_layer", rule: "list" }],
+  }),
+  like("mimo_v2_flash", {
+    slots: [preNorms, withTensors(attention, "self_attn.attention_sink_bias?"), [mlp, ...moe({ router: CORRECTED })]],
+    axes: [
+      {
+        name: "attention",
+        sources: [
+          layerTypes,
+          { from: "list", field: "hybrid_layer_pattern", values: { "0": FULL, "1": SLIDING } },
+          {
+            from: "all",
+            of: [
+              [{ from: "every", period: 6, phase: -1, hit: FULL, miss: SLIDING }],
+              [{ from: "block", at: 0, hit: FULL, miss: SLIDING }],
+            ],
+            hit: SLIDING,
+            miss: FULL,
+          },
+        ],
+        explicit: "layer_types",
+        // Sliding blocks have other head counts, so a copy must keep its kind.
+        modules: { [FULL]: "attention", [SLIDING]: "attention" },
+      },
+      {
+        ...firstDense,
+        sources: [
+          { from: "list", field: "mlp_layer_types" },
+          { from: "list", field: "moe_layer_freq", values: { "0": "dense", "1": "sparse" } },
+          { from: "block", at: 0, hit: "dense", miss: "sparse" },
+        ],
+      },
+    ],
+  }),
+  like("minimax_m2", {
+    slots: [
+      preNorms,
+      attention,
+      [
+        sparseMoe("block_sparse_moe.{gate.weight,e_score_correction_bias}"),
+        ...moe({ router: "mlp.gate.weight mlp.e_score_correction_bias" }),
+      ],
+    ],
+    fields: [{ field: "attn_type_list", rule: "list" }],
+    tail: MTP,
+  }),
+  like("ernie4_5_moe", {
+    slots: [
+      preNorms,
+      attention,
+      [
+        mlp,
+        ...moe({ router: `${GATE} mlp.moe_statics.e_score_correction_bias`, shared: "shared_experts" }),
+        ...moe({ router: `${GATE} mlp.moe_statics.e_score_correction_bias` }),
+      ],
+    ],
+    axes: [ernieMlp],
+    // Multi-token prediction stands outside of the stack here.
+    outside: "embed_tokens.weight norm.@ mtp_block.** mtp_emb_norm.** mtp_hidden_norm.** mtp_linear_proj.**",
+  }),
+  like("cohere2_moe", {
+    slots: [norms("input_layernorm"), attention, [mlp, ...moe({ router: GATE, shared: "shared_experts" }), ...moe({ router: GATE })]],
+    axes: [cohere2Moe, listedPrefix(0)],
+  }),
+  like("afmoe", {
+    slots: [
+      norms("input_layernorm", "pre_mlp_layernorm"),
+      behindNorm(withTensors(attention, "self_attn.gate_proj.@"), gain("post_attention_layernorm.weight")),
+      [mlp, ...moe({ router: "mlp.router.gate.weight mlp.expert_bias", shared: "shared_experts" }), ...moe({ router: "mlp.router.gate.weight mlp.expert_bias" })].map(
+        (one) => behindNorm(one, gain("post_mlp_layernorm.weight")),
+      ),
+    ],
+    axes: [lastFull(4, "global_attn_every_n_layers"), densePrefix(1, "num_dense_layers")],
   }),
 ];
