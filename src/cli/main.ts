@@ -42,7 +42,7 @@ function withVerb(argv: readonly string[]): readonly string[] {
     throw new ExpandError("usage", `there is no command "${first}"`, { fix: `Did you mean "${near}"?` });
   }
   throw new ExpandError("usage", `"${first}" is neither a command nor a path that exists`, {
-    fix: /^[\w.-]+\/[\w.-]+$/.test(first)
+    fix: /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/.test(first)
       ? `Download the repository first (hf download ${first} --local-dir DIR) and name the directory.`
       : "Run expand-checkpoint --help for the commands, or check the path.",
   });

@@ -1,0 +1,20 @@
+// The public face, frozen: adding a name is a decision, removing one breaks users.
+import t from "tap";
+import * as library from "../src/index.ts";
+
+t.test("the library exports these names and no others", async (t) => {
+  t.same(Object.keys(library).sort(), [
+    "EXIT_CODES",
+    "ExpandError",
+    "doctor",
+    "expand",
+    "fingerprint",
+    "finish",
+    "inspect",
+    "mask",
+    "openCheckpoint",
+    "plan",
+    "understand",
+    "verify",
+  ]);
+});
