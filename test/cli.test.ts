@@ -242,7 +242,11 @@ t.test("wrong words give one line, a fix, and exit 2", async (t) => {
     ],
     [["expand", llama, "/tmp/x", "--shard-size", "5 parsecs"], "--shard-size takes a size such as 5GB", "--help"],
     [["expand", llama, "/tmp/x", "--mask", "nemo"], "--mask takes json, axolotl", "--help"],
-    [["verify", llama, llama, "--report", "r.pdf"], "--report takes a file that ends in .json, .md or .xml", ""],
+    [
+      ["verify", llama, llama, "--report", "r.pdf"],
+      "--report takes a file that ends in .json, .md or .xml",
+      "Name FILE.json, FILE.md or FILE.xml.",
+    ],
   ];
   for (const [words, error, fix] of rows) {
     const result = await run(...words);
