@@ -7,15 +7,24 @@ export function planText(plan: Plan): string {
   const { source, cost } = plan;
   const copies = plan.blocks.filter((block) => block.kind === "copy");
   const before = formatCount(cost.parametersBefore);
-  const share = ((cost.trainable / Math.max(1, cost.parametersAfter)) * 100).toFixed(1);
   return [
-    `model     ${source.modelType} (${source.format}), ${source.blocks} blocks -> ${plan.blocks.length}, ${before} -> ${formatCount(cost.parametersAfter)} parameters, ${share} % trainable`,
+    `model     ${source.modelType} (${source.format}), ${source.blocks} blocks -> ${plan.blocks.length}, ${before} -> ${formatCount(cost.parametersAfter)} parameters`,
     `copies    at ${formatRanges(copies.map((block) => block.at))}, of blocks ${formatRanges(copies.map((block) => block.from))}`,
     ...closings(plan).map((line) => `zeroed    ${line}`),
     ...plan.config.map((edit) => `setting   ${edit.path}: ${short(edit.before)} -> ${short(edit.after)}`),
+    `training  ${trainingText(plan)}`,
     `bytes     read ${formatBytes(cost.bytesToRead)}, write ${formatBytes(cost.bytesToWrite)}, of which ${formatBytes(cost.zeroBytes)} zeros`,
     ...plan.notes.map((note) => `note      ${note}`),
   ].join("\n");
+}
+
+/** What an optimizer could update; quantized copies say so, because only their norms and biases could move. */
+export function trainingText({ cost }: Plan): string {
+  const added = cost.parametersAfter - cost.parametersBefore;
+  const share = ((cost.trainable / Math.max(1, cost.parametersAfter)) * 100).toFixed(1);
+  if (cost.trainable * 2 >= added)
+    return `${formatCount(cost.trainable)} parameters (${share} %) in the copies; everything else is frozen`;
+  return `the copies' weights are quantized and cannot be trained as they are; expand the unquantized checkpoint to train it`;
 }
 
 /** One row per block, for --verbose. */

@@ -4,7 +4,7 @@ import type { ExpandOptions, ExpandReport, VerificationReport } from "../../comm
 import { RECIPE_NAMES } from "../../commands/recipe-names.ts";
 import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
 import { planText } from "../plan-text.ts";
-import { formatBytes, formatCount, formatRanges } from "../terminal.ts";
+import { formatBytes } from "../terminal.ts";
 import { byteSize, nameList } from "../values.ts";
 import { type Arguments, optional, text, type Verb, type VerbContext } from "../verb.ts";
 import { planVerb } from "./plan.ts";
@@ -95,12 +95,10 @@ function expandOptions(args: Arguments, context: VerbContext): ExpandOptions {
 
 function expandText(report: ExpandReport, verdictText: (report: VerificationReport) => string): string {
   const bytes = report.files.reduce((sum, file) => sum + file.size, 0);
-  const copies = report.plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
   const lines = [
     planText(report.plan),
     "",
     `wrote     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}`,
-    `trainable ${formatCount(report.mask.trainable.parameters)} parameters in blocks ${formatRanges(copies)}; everything else is frozen (mask.json)`,
     ...report.refused.map(({ recipe, reason }) => `no mask for ${recipe}: ${reason}`),
     report.verification === undefined
       ? "NOT VERIFIED: --verify none was given; run expand-checkpoint verify SOURCE OUT"
