@@ -5,6 +5,7 @@ import { GGMLQuantizationType, GGUFValueType, gguf } from "@huggingface/gguf";
 import { parseRawMetadata } from "gguf";
 import t from "tap";
 import { tinyLlama, writeTinyGguf } from "../fixtures/gguf.ts";
+import { EVERY_TYPE, EVERY_VALUE } from "../fixtures/gguf-types.ts";
 import type { Checkpoint } from "../src/checkpoint/checkpoint.ts";
 import {
   GGUF_TYPES,
@@ -14,35 +15,9 @@ import {
   ggufValue,
 } from "../src/checkpoint/gguf-metadata.ts";
 import { openGguf } from "../src/formats/gguf/read.ts";
-import { GGML_DTYPES } from "../src/formats/gguf/types.ts";
-import { blockOf } from "../src/tensor/dtype.ts";
-
-/** A value of every metadata type, and a tensor of every ggml type. */
-const EVERYTHING = tinyLlama({
-  width: 256,
-  type: "Q4_K",
-  metadata: {
-    "t.u8": ["u8", 200],
-    "t.i8": ["i8", -5],
-    "t.u16": ["u16", 60000],
-    "t.i16": ["i16", -6],
-    "t.i32": ["i32", -7],
-    "t.u64": ["u64", 2n ** 60n],
-    "t.i64": ["i64", -(2n ** 60n)],
-    "t.f64": ["f64", 0.1],
-    "t.bools": ["array", "bool", [true, false]],
-    "t.strings": ["array", "string", ["one", "", "drei \u00e9"]],
-    "t.floats": ["array", "f32", [0.5, -2]],
-    "t.empty": ["array", "u32", []],
-  },
-});
-const tensors = [
-  ...EVERYTHING.tensors,
-  ...GGML_DTYPES.map((dtype) => ({ name: `of.${dtype}`, shape: [3, 2, blockOf(dtype).values], dtype })),
-];
 
 t.test("@huggingface/gguf reads the same metadata, names, shapes, types and offsets", async (t) => {
-  const [file = ""] = writeTinyGguf(path.join(t.testdir({}), "m.gguf"), { ...EVERYTHING, tensors });
+  const [file = ""] = writeTinyGguf(path.join(t.testdir({}), "m.gguf"), EVERY_TYPE);
   const { checkpoint, metadata } = await open(file);
   const theirs = await gguf(file, { allowLocalFile: true, typedMetadata: true });
   t.equal(theirs.littleEndian, true);
@@ -83,7 +58,7 @@ t.test("@huggingface/gguf reads every part of a split model", async (t) => {
 
 t.test("npm gguf reads the same metadata of a file made a multiple of 10 MiB long", async (t) => {
   // It reads windows of 10 MiB and fails where one passes the end of the file; it also misreads every f64.
-  const [file = ""] = writeTinyGguf(path.join(t.testdir({}), "m.gguf"), EVERYTHING);
+  const [file = ""] = writeTinyGguf(path.join(t.testdir({}), "m.gguf"), EVERY_VALUE);
   const { metadata } = await open(file);
   fs.truncateSync(file, 10 * 2 ** 20);
   const theirs = await parseRawMetadata(file);
