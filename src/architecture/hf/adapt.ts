@@ -16,9 +16,12 @@ export interface AdaptContext {
   readonly settings: Settings;
   readonly count: number;
   readonly tail: number;
+  /** Why a block cannot be copied, by its index. */
+  readonly locked: ReadonlyMap<number, string>;
 }
 
 export function adaptSettings(context: AdaptContext, layout: Layout): Adaptation {
+  checkLocked(context, layout);
   const growth: Growth = { layout, count: context.count, tail: context.tail };
   const edits = [...countEdits(context, layout.length), ...fieldEdits(context, growth)];
   const warnings: string[] = [];
@@ -29,6 +32,16 @@ export function adaptSettings(context: AdaptContext, layout: Layout): Adaptation
   }
   checkLinks(context, layout);
   return { edits: merged(edits), warnings };
+}
+
+function checkLocked(context: AdaptContext, layout: Layout): void {
+  const copy = layout.find((block) => block.kind === "copy" && context.locked.has(block.from));
+  if (copy === undefined) return;
+  const free = layout.filter((block) => block.kind === "original" && !context.locked.has(block.from));
+  throw new ExpandError("plan", `block ${copy.from} cannot be copied: ${context.locked.get(copy.from)}`, {
+    at: CONFIG,
+    fix: `Copy some of the blocks ${free.map((block) => block.from).join(", ")}: --after with those numbers.`,
+  });
 }
 
 /** One edit per path: the first value before, the last one after; none where they agree. */

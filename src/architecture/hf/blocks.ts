@@ -25,16 +25,28 @@ export interface BlocksInput {
   readonly quantization: Quantization;
 }
 
-export function blocksOf(input: BlocksInput): { readonly blocks: readonly Block[]; readonly tail: readonly Block[] } {
+export interface Blocks {
+  readonly blocks: readonly Block[];
+  readonly tail: readonly Block[];
+  /** Why a block cannot be copied, by its index. */
+  readonly locked: ReadonlyMap<number, string>;
+}
+
+export function blocksOf(input: BlocksInput): Blocks {
   const { slots, tail: rule } = input.model.stack;
   const found = checkIndices(input);
-  const blocks = Array.from({ length: input.count }, (_, index) => blockAt(index, input, slots));
+  const all = Array.from({ length: input.count }, (_, index) => blockAt(index, input, slots));
   const extra: Module = { name: "mtp", tensors: rule?.tensors ?? "" };
   const tail = Array.from({ length: found - input.count }, (_, at) =>
     blockAt(input.count + at, input, [...slots, extra]),
   );
-  checkAlike(blocks, input);
-  return { blocks, tail };
+  const locked = new Map(all.flatMap(({ block, noCopy }) => (noCopy === undefined ? [] : [[block.index, noCopy]])));
+  const blocks = all.map(({ block }) => block);
+  checkAlike(
+    blocks.filter((block) => !locked.has(block.index)),
+    input,
+  );
+  return { blocks, tail: tail.map(({ block }) => block), locked };
 }
 
 /** Blocks 0 to count-1 are there, and behind them nothing or exactly the announced tail. Returns their number. */
@@ -55,7 +67,12 @@ function checkIndices(input: BlocksInput): number {
   });
 }
 
-function blockAt(index: number, input: BlocksInput, slots: readonly Slot[]): Block {
+interface ClaimedBlock {
+  readonly block: Block;
+  readonly noCopy: string | undefined;
+}
+
+function blockAt(index: number, input: BlocksInput, slots: readonly Slot[]): ClaimedBlock {
   const { checkpoint, model, names } = input;
   const prefix = blockPrefix(model.stack, names.base, index);
   const tensors = names.blocks.get(index) ?? new Map<string, string>();
@@ -71,7 +88,7 @@ function blockAt(index: number, input: BlocksInput, slots: readonly Slot[]): Blo
     nameOf: (suffix) => prefix + suffix,
     tensor: (name) => checkpoint.tensors.get(name),
   };
-  return {
+  const block: Block = {
     index: sourceIndex(index),
     kind: index < input.count ? kindAt(index, modules, input) : "tail",
     tensors,
@@ -79,6 +96,7 @@ function blockAt(index: number, input: BlocksInput, slots: readonly Slot[]): Blo
     fixed: fixedOf(modules, context),
     buffers: buffersOf(modules, weights),
   };
+  return { block, noCopy: modules.find((module) => module.noCopy !== undefined)?.noCopy };
 }
 
 function hiddenSize(settings: Settings): number | undefined {

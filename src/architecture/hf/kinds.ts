@@ -23,6 +23,7 @@ export function applies(source: KindSource, settings: Settings): boolean {
   if (!NEEDS_FIELD.has(source.from) || !("field" in source) || source.field === undefined) return true;
   if (source.from === "below" && source.default !== undefined) return true;
   const value = settings.get(source.field) ?? null;
+  if (isList(value) && value.length === 0 && source.from === "list") return false;
   return source.from === "cycle" ? isList(value) || typeof value === "string" : value !== null;
 }
 
@@ -91,7 +92,10 @@ function evaluator(source: KindSource, settings: Settings, count: number): KindA
       return everyInner(source, settings, count);
     case "split": {
       const start = settings.number(source.field) ?? source.default;
-      const [below, above] = [evaluator(source.below, settings, count), evaluator(source.above, settings, count - start)];
+      const [below, above] = [
+        evaluator(source.below, settings, count),
+        evaluator(source.above, settings, count - start),
+      ];
       return (index) => (index < start ? below(index) : above(index - start));
     }
     default: {

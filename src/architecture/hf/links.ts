@@ -24,11 +24,14 @@ function checkLink(link: Link, context: AdaptContext, layout: Layout): void {
     const wanted = before[block.from];
     const found = after[at];
     const source = found === undefined ? undefined : layout[found];
-    if (block.kind === "copy" || (source?.kind ?? "original") === "original" && source?.from === wanted) return;
+    if (block.kind === "copy" || ((source?.kind ?? "original") === "original" && source?.from === wanted)) return;
     throw new ExpandError(
       "plan",
       `original block ${block.from} reads the ${link.what} of block ${wanted} and would read those of the copy at index ${found}`,
-      { at: CONFIG, fix: `Put no copy of a ${kinds[wanted ?? 0]} block between block ${wanted} and block ${block.from}.` },
+      {
+        at: CONFIG,
+        fix: `Put no copy of a ${kinds[wanted ?? 0]} block between block ${wanted} and block ${block.from}.`,
+      },
     );
   });
 }

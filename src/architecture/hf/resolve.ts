@@ -3,7 +3,7 @@ import { ExpandError } from "../../errors.ts";
 import type { JsonDocument } from "../../json.ts";
 import type { Family, Refusal, Refused, Stack, Wrapper } from "./family.ts";
 import { entryOf, unknownModelType } from "./registry.ts";
-import { CONFIG } from "./settings.ts";
+import { CONFIG, isList } from "./settings.ts";
 
 /** A record made concrete for one checkpoint. */
 export interface Model {
@@ -35,13 +35,24 @@ export function resolveModel(documents: ReadonlyMap<string, JsonDocument>, wante
   const entry = entryOf(modelType);
   if (entry === undefined) throw unknownModelType(modelType);
   if (entry.kind === "refused") throw refused(modelType, entry.refused);
-  if (entry.kind === "family") return plain(modelType, entry.family, wanted);
-  return plain(modelType, unwrapped(entry.wrapper, config), wanted);
+  const family = entry.kind === "family" ? entry.family : unwrapped(entry.wrapper, config);
+  return chosen(modelType, family, stacksOf(family, config), wanted);
 }
 
-function plain(modelType: string, family: Family, wanted: string | undefined): Model {
-  const stacks = family.stacks.map((stack) => stack.name);
-  const stack = wanted === undefined ? family.stacks[0] : family.stacks.find((one) => one.name === wanted);
+/** The stages that a hierarchical model has, the deepest first; all stacks of any other. */
+function stacksOf(family: Family, config: JsonDocument): readonly Stack[] {
+  const depth = (stack: Stack): number => {
+    const depths = config.get([stack.count[0] ?? ""]);
+    const size = isList(depths) ? depths[stack.countIndex ?? 0] : undefined;
+    return typeof size === "number" ? size : -1;
+  };
+  if (family.stacks.some((stack) => stack.countIndex === undefined)) return family.stacks;
+  return family.stacks.filter((stack) => depth(stack) >= 0).sort((a, b) => depth(b) - depth(a));
+}
+
+function chosen(modelType: string, family: Family, choices: readonly Stack[], wanted: string | undefined): Model {
+  const stacks = choices.map((stack) => stack.name);
+  const stack = wanted === undefined ? choices[0] : choices.find((one) => one.name === wanted);
   if (stack === undefined) {
     throw new ExpandError("usage", `${modelType} has no stack ${JSON.stringify(wanted)}; it has ${stacks.join(", ")}`, {
       fix: `Choose one of ${stacks.join(", ")}.`,

@@ -22,7 +22,7 @@ export function rewriteOf(source: KindSource): Rewrite | undefined {
     case "list":
       return insertEntries;
     case "chars":
-      return (value, growth, field) => (insertEntries([...String(value)], growth, field) as readonly string[]).join("");
+      return insertLetters;
     case "indices":
       return (value, growth) =>
         typeof value === "string" ? remap(csv(value), growth, 0).join(",") : remapList(value, growth, source.base ?? 0);
@@ -72,7 +72,8 @@ export function rewriteFor(rule: FieldRule): Rewrite | undefined {
 }
 
 /** A list with one entry per block: a copy gets its source's entry. Entries for the tail stay last. */
-function insertEntries(value: JsonValue, growth: Growth, field: string): JsonValue {
+function insertEntries(value: JsonValue, growth: Growth, field: string): JsonValue | undefined {
+  if (isList(value) && value.length === 0) return undefined;
   if (!isList(value) || (value.length !== growth.count && value.length !== growth.count + growth.tail)) {
     const found = isList(value) ? `${value.length} entries` : JSON.stringify(value);
     throw new ExpandError("unsupported", `${field} has ${found}, but the model has ${growth.count} blocks`, {
@@ -81,6 +82,11 @@ function insertEntries(value: JsonValue, growth: Growth, field: string): JsonVal
     });
   }
   return [...growth.layout.map((block) => value[block.from] ?? null), ...value.slice(growth.count)];
+}
+
+function insertLetters(value: JsonValue, growth: Growth, field: string): JsonValue | undefined {
+  const letters = insertEntries([...String(value)], growth, field);
+  return isList(letters) ? letters.join("") : undefined;
 }
 
 function remap(listed: readonly number[], growth: Growth, base: number): number[] {

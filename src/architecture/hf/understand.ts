@@ -27,13 +27,22 @@ export function understandHf(checkpoint: Checkpoint, options: { readonly stack?:
   const quantization = quantizationOf(checkpoint);
   const axes = stack.axes ?? [];
   const kinds = axes.map((axis) => ({ axis, kinds: kindsOf(axis, settings, count) }));
-  const { blocks, tail } = blocksOf({ checkpoint, model, settings, names, count, tailCount, kinds, quantization });
+  const { blocks, tail, locked } = blocksOf({
+    checkpoint,
+    model,
+    settings,
+    names,
+    count,
+    tailCount,
+    kinds,
+    quantization,
+  });
   claimOutside(names.rest, names.base, model, checkpoint);
   const blockPrefixes = [names.base, ...stack.bases.filter((base) => base !== names.base)].map(
     (base) => (base + stack.block).split("{i}")[0] ?? "",
   );
   guardSettings(documents, { count, covered: coveredPaths(model, settings), scopes: settings.scopes, blockPrefixes });
-  const context = { stack, axes, settings, count, tail: tail.length };
+  const context = { stack, axes, settings, count, tail: tail.length, locked };
   const positions = indexOf(blocks, tail);
   return {
     family: family.name,
@@ -66,9 +75,11 @@ function documentsOf(checkpoint: Checkpoint): ReadonlyMap<string, JsonDocument> 
 function refuse(model: Model, settings: Settings): void {
   const refusal = model.refusals.find((one) => holds(one.if, settings));
   if (refusal === undefined) return;
+  const { field, default: absent } = refusal.if;
+  const value = JSON.stringify(settings.get(field) ?? absent);
   throw new ExpandError(
     "unsupported",
-    `${model.modelType} with ${refusal.if.field} cannot be expanded: ${refusal.reason}`,
+    `${model.modelType} with ${field} ${value} cannot be expanded: ${refusal.reason}`,
     {
       at: CONFIG,
       ...(refusal.fix === undefined ? {} : { fix: refusal.fix }),

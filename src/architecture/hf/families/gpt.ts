@@ -2,7 +2,7 @@
 import type { Family, Module, Stack } from "../family.ts";
 import { lastApart } from "./axes.ts";
 import { branch, norms, nothing, part } from "./parts.ts";
-import { HEAD, like } from "./stacks.ts";
+import { like } from "./stacks.ts";
 
 /** A decoder under `transformer.` */
 const gptStack = {
@@ -130,7 +130,13 @@ export const gpts: readonly Family[] = [
     ...gptStack,
     slots: [
       norms("ln_1"),
-      part("attention", "attn.qkv_proj.@", "attention", "attn.out_proj.@", `${MASKS} attn.{causal_mask,embed_positions}`),
+      part(
+        "attention",
+        "attn.qkv_proj.@",
+        "attention",
+        "attn.out_proj.@",
+        `${MASKS} attn.{causal_mask,embed_positions}`,
+      ),
       part("dense", "mlp.fc_in.@", "mlp", "mlp.fc_out.@"),
     ],
     outside: "wte.weight ln_f.@",
@@ -208,7 +214,8 @@ export const gpts: readonly Family[] = [
       refusals: [
         {
           if: { field: "do_layer_norm_before", is: false },
-          reason: "its LayerNorm stands behind the residual addition: a block with zeroed branches is LayerNorm(x), not x",
+          reason:
+            "its LayerNorm stands behind the residual addition: a block with zeroed branches is LayerNorm(x), not x",
         },
       ],
     },

@@ -122,7 +122,14 @@ const mambaStack = {
   outside: "{embeddings,embedding}.weight? norm_f.weight",
 };
 
-const everyBy = (field: string, offset: string, period: number, phase: number, hit: string, miss: string): KindSource => ({
+const everyBy = (
+  field: string,
+  offset: string,
+  period: number,
+  phase: number,
+  hit: string,
+  miss: string,
+): KindSource => ({
   from: "every",
   field,
   phaseField: offset,
@@ -134,13 +141,20 @@ const everyBy = (field: string, offset: string, period: number, phase: number, h
 
 export const hybrids: readonly Family[] = [
   like("mamba", { ...mambaStack, count: ["num_hidden_layers", "n_layer"], slots: [norms("norm"), mamba1("mixer")] }),
-  like("falcon_mamba", { ...mambaStack, count: ["num_hidden_layers", "n_layer"], slots: [norms("norm"), mamba1("mixer")] }),
+  like("falcon_mamba", {
+    ...mambaStack,
+    count: ["num_hidden_layers", "n_layer"],
+    slots: [norms("norm"), mamba1("mixer")],
+  }),
   like("mamba2", { ...mambaStack, count: ["num_hidden_layers", "n_layer"], slots: [norms("norm"), mamba2("mixer")] }),
   like("bamba", {
     slots: [feedForwardNorms, [attention, mamba2("mamba")], feedForward],
     axes: [
       mixers(
-        [{ from: "indices", field: "attn_layer_indices", hit: "attention", miss: "mamba" }, { from: "always", kind: "mamba" }],
+        [
+          { from: "indices", field: "attn_layer_indices", hit: "attention", miss: "mamba" },
+          { from: "always", kind: "mamba" },
+        ],
         MIXERS,
       ),
     ],
@@ -180,12 +194,24 @@ export const hybrids: readonly Family[] = [
     slots: [preNorms, [attention, mamba2("mamba")], [graniteBoth, graniteShared]],
     axes: [mixers([layerTypes, mambaTypes, { from: "always", kind: "mamba" }], MIXERS)],
   }),
-  like("qwen3_next", {
-    slots: [preNorms, [attention, deltaNet("in_proj_{ba,qkvz}")], [mlp, ...qwenShared]],
-    axes: [deltaAxis, sparseStep],
-  }, { outside: `${HEAD} mtp.**` }),
-  like("qwen3_5_text", { slots: [preNorms, [attention, qwen35], mlp], axes: [deltaAxis] }, { outside: `${HEAD} mtp.**` }),
-  like("qwen3_5_moe_text", { slots: [preNorms, [attention, qwen35], qwenShared], axes: [deltaAxis] }, { outside: `${HEAD} mtp.**` }),
+  like(
+    "qwen3_next",
+    {
+      slots: [preNorms, [attention, deltaNet("in_proj_{ba,qkvz}")], [mlp, ...qwenShared]],
+      axes: [deltaAxis, sparseStep],
+    },
+    { outside: `${HEAD} mtp.**` },
+  ),
+  like(
+    "qwen3_5_text",
+    { slots: [preNorms, [attention, qwen35], mlp], axes: [deltaAxis] },
+    { outside: `${HEAD} mtp.**` },
+  ),
+  like(
+    "qwen3_5_moe_text",
+    { slots: [preNorms, [attention, qwen35], qwenShared], axes: [deltaAxis] },
+    { outside: `${HEAD} mtp.**` },
+  ),
   like("lfm2", {
     ...lfm2Stack,
     slots: [norms("operator_norm", "ffn_norm"), [lfm2Attention, lfm2Conv], lfm2Mlp],
@@ -208,21 +234,25 @@ export const hybrids: readonly Family[] = [
     ],
     axes: [lfm2Mixers, densePrefix(2, "num_dense_layers")],
   }),
-  like("nemotron_h", {
-    bases: ["backbone.", "model.", ""],
-    countList: "layers_block_type",
-    slots: [
-      norms("norm"),
-      [
-        mamba2("mixer"),
-        part("attention", "mixer.{q,k,v}_proj.@", "attention", "mixer.o_proj.@"),
-        ...nemotronMoe,
-        part("dense", "mixer.up_proj.@", "mlp", "mixer.down_proj.@"),
+  like(
+    "nemotron_h",
+    {
+      bases: ["backbone.", "model.", ""],
+      countList: "layers_block_type",
+      slots: [
+        norms("norm"),
+        [
+          mamba2("mixer"),
+          part("attention", "mixer.{q,k,v}_proj.@", "attention", "mixer.o_proj.@"),
+          ...nemotronMoe,
+          part("dense", "mixer.up_proj.@", "mlp", "mixer.down_proj.@"),
+        ],
       ],
-    ],
-    axes: [nemotronMixers],
-    outside: "{embeddings,embed_tokens}.weight? {norm_f,norm}.weight?",
-  }, { outside: `${HEAD} mtp.**` }),
+      axes: [nemotronMixers],
+      outside: "{embeddings,embed_tokens}.weight? {norm_f,norm}.weight?",
+    },
+    { outside: `${HEAD} mtp.**` },
+  ),
   like("kimi_linear", {
     slots: [
       preNorms,

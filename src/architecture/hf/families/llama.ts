@@ -1,7 +1,18 @@
 // Llama and the pre-norm families that differ from it in little. Data only.
 import type { Axis, Family } from "../family.ts";
 import { FULL, firstFull, lastFull, layerTypes, SLIDING, window } from "./axes.ts";
-import { attention, fcMlp, fusedMlp, latentAttention, mlp, norms, part, plainMlp, ROTARY, withTensors } from "./parts.ts";
+import {
+  attention,
+  fcMlp,
+  fusedMlp,
+  latentAttention,
+  mlp,
+  norms,
+  part,
+  plainMlp,
+  ROTARY,
+  withTensors,
+} from "./parts.ts";
 import { like, preNorms } from "./stacks.ts";
 
 const thresholds = [{ field: "max_window_layers", rule: "threshold" }] as const;
@@ -54,7 +65,11 @@ export const llamas: readonly Family[] = [
     axes: [
       {
         name: "attention",
-        sources: [layerTypes, { from: "always", kind: SLIDING, when: { field: "sliding_window" } }, { from: "always", kind: FULL }],
+        sources: [
+          layerTypes,
+          { from: "always", kind: SLIDING, when: { field: "sliding_window" } },
+          { from: "always", kind: FULL },
+        ],
       },
     ],
   }),
@@ -111,7 +126,7 @@ export const llamas: readonly Family[] = [
       norms("input_layernorm"),
       // A parallel block has one norm only.
       { name: "second norm", tensors: "post_attention_layernorm.@?" },
-      withTensors(attention, "self_attn.{q,k}_layernorm.norms.{e}.weight?"),
+      withTensors(attention, "self_attn.{q,k}_layernorm.norms.*.weight?"),
       mlp,
     ],
   }),
@@ -120,7 +135,13 @@ export const llamas: readonly Family[] = [
     bases: ["model.", "language_model.model.", ""],
     slots: [
       preNorms,
-      part("attention", "self_attn.query_key_value.@ self_attn.{q,k}_layernorm.@?", "attention", "self_attn.dense.@", ROTARY),
+      part(
+        "attention",
+        "self_attn.query_key_value.@ self_attn.{q,k}_layernorm.@?",
+        "attention",
+        "self_attn.dense.@",
+        ROTARY,
+      ),
       part("dense", "mlp.dense_h_to_4h.@", "mlp", "mlp.dense_4h_to_h.@"),
     ],
     outside: "embed_tokens.weight final_layernorm.@",
@@ -133,7 +154,12 @@ export const llamas: readonly Family[] = [
       preNorms,
       withTensors(attention, "self_attn.A self_attn.dt_proj.@"),
       [
-        part("moe", "mlp.{gate,up}_proj.@ mlp.router_gate.weight mlp.down_embed.weight", "mlp", "mlp.down_proj.@ mlp.up_embed.weight"),
+        part(
+          "moe",
+          "mlp.{gate,up}_proj.@ mlp.router_gate.weight mlp.down_embed.weight",
+          "mlp",
+          "mlp.down_proj.@ mlp.up_embed.weight",
+        ),
         mlp,
       ],
       // They multiply the stream itself.

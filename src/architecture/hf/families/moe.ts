@@ -2,13 +2,13 @@
 import type { Axis, Family } from "../family.ts";
 import {
   densePrefix,
+  FULL,
   firstDense,
   lastFull,
   layerTypes,
   listed,
   listedMlp,
   listedPrefix,
-  FULL,
   SLIDING,
   sparseStep,
 } from "./axes.ts";
@@ -43,8 +43,7 @@ const refuseSliding = {
 };
 
 /** A mixture in every block, with per-expert names or transformers 5's fused ones. */
-const mixtral = (name: string) =>
-  like(name, { slots: [preNorms, attention, [sparseMoe(), ...moe({ router: GATE })]] });
+const mixtral = (name: string) => like(name, { slots: [preNorms, attention, [sparseMoe(), ...moe({ router: GATE })]] });
 
 const ernieMlp: Axis = {
   name: "mlp",
@@ -72,7 +71,14 @@ const cohere2Moe: Axis = {
       from: "split",
       field: "first_k_dense_replace",
       default: 0,
-      below: { from: "every", field: "prefix_dense_sliding_window_pattern", period: 1, phase: -1, hit: FULL, miss: SLIDING },
+      below: {
+        from: "every",
+        field: "prefix_dense_sliding_window_pattern",
+        period: 1,
+        phase: -1,
+        hit: FULL,
+        miss: SLIDING,
+      },
       above: { from: "every", field: "sliding_window_pattern", period: 4, phase: -1, hit: FULL, miss: SLIDING },
     },
   ],
@@ -86,16 +92,28 @@ export const moes: readonly Family[] = [
     slots: [preNorms, attention, [mlp, ...moe({ router: GATE })]],
     axes: [listed(FULL), listedMlp],
   }),
-  like("qwen2_moe", {
-    slots: [preNorms, attention, [mlp, ...moe({ router: `${GATE} mlp.shared_expert_gate.weight`, shared: "shared_expert" })]],
-    axes: [listed(FULL), sparseStep],
-    fields: [{ field: "max_window_layers", rule: "threshold" }],
-  }, refuseSliding),
-  like("qwen3_moe", {
-    slots: [preNorms, attention, [mlp, ...moe({ router: GATE })]],
-    axes: [sparseStep],
-    fields: [{ field: "max_window_layers", rule: "threshold" }],
-  }, refuseSliding),
+  like(
+    "qwen2_moe",
+    {
+      slots: [
+        preNorms,
+        attention,
+        [mlp, ...moe({ router: `${GATE} mlp.shared_expert_gate.weight`, shared: "shared_expert" })],
+      ],
+      axes: [listed(FULL), sparseStep],
+      fields: [{ field: "max_window_layers", rule: "threshold" }],
+    },
+    refuseSliding,
+  ),
+  like(
+    "qwen3_moe",
+    {
+      slots: [preNorms, attention, [mlp, ...moe({ router: GATE })]],
+      axes: [sparseStep],
+      fields: [{ field: "max_window_layers", rule: "threshold" }],
+    },
+    refuseSliding,
+  ),
   like("gpt_oss", {
     slots: [
       preNorms,
@@ -115,48 +133,53 @@ export const moes: readonly Family[] = [
     axes: [densePrefix(0)],
     tail: MTP,
   }),
-  like("deepseek_v3", { slots: [preNorms, latentAttention, deepseekMoe], axes: [densePrefix(3)], tail: MTP }, { types: ["deepseek_v3", "kimi_k2"] }),
+  like(
+    "deepseek_v3",
+    { slots: [preNorms, latentAttention, deepseekMoe], axes: [densePrefix(3)], tail: MTP },
+    { types: ["deepseek_v3", "kimi_k2"] },
+  ),
   like("deepseek_v32", {
     slots: [preNorms, withTensors(latentAttention, INDEXER), deepseekMoe],
     axes: [listed("indexed_attention"), listedPrefix(3)],
     tail: MTP,
   }),
-  like("glm_moe_dsa", {
-    slots: [
-      preNorms,
-      [
-        withTensors({ ...latentAttention, name: "full" }, INDEXER),
-        { ...latentAttention, name: "shared" },
+  like(
+    "glm_moe_dsa",
+    {
+      slots: [
+        preNorms,
+        [withTensors({ ...latentAttention, name: "full" }, INDEXER), { ...latentAttention, name: "shared" }],
+        deepseekMoe,
       ],
-      deepseekMoe,
-    ],
-    axes: [
-      listed("indexed_attention"),
-      listedPrefix(3),
-      {
-        name: "indexer",
-        sources: [
-          { from: "list", field: "indexer_types" },
-          { from: "always", kind: "full" },
-        ],
-      },
-    ],
-    links: [{ from: "kind", axis: "indexer", source: "full", reader: "shared", what: "top-k choice" }],
-    tail: MTP,
-  }, {
-    refusals: [
-      {
-        if: { field: "index_topk_freq" },
-        reason: "index_topk_freq makes blocks share an indexer by index",
-        fix: "Write the resulting indexer_types list into config.json and remove index_topk_freq.",
-      },
-      {
-        if: { field: "index_topk_pattern" },
-        reason: "index_topk_pattern makes blocks share an indexer by index",
-        fix: "Write the resulting indexer_types list into config.json and remove index_topk_pattern.",
-      },
-    ],
-  }),
+      axes: [
+        listed("indexed_attention"),
+        listedPrefix(3),
+        {
+          name: "indexer",
+          sources: [
+            { from: "list", field: "indexer_types" },
+            { from: "always", kind: "full" },
+          ],
+        },
+      ],
+      links: [{ from: "kind", axis: "indexer", source: "full", reader: "shared", what: "top-k choice" }],
+      tail: MTP,
+    },
+    {
+      refusals: [
+        {
+          if: { field: "index_topk_freq" },
+          reason: "index_topk_freq makes blocks share an indexer by index",
+          fix: "Write the resulting indexer_types list into config.json and remove index_topk_freq.",
+        },
+        {
+          if: { field: "index_topk_pattern" },
+          reason: "index_topk_pattern makes blocks share an indexer by index",
+          fix: "Write the resulting indexer_types list into config.json and remove index_topk_pattern.",
+        },
+      ],
+    },
+  ),
   like("axk1", {
     slots: [
       preNorms,
@@ -180,7 +203,10 @@ export const moes: readonly Family[] = [
     tail: MTP,
   }),
   like("mistral4", { slots: [preNorms, latentAttention, deepseekMoe], axes: [densePrefix(0)] }),
-  like("solar_open", { slots: [preNorms, attention, deepseekMoe], fields: [{ field: "first_k_dense_replace", rule: "threshold" }] }),
+  like("solar_open", {
+    slots: [preNorms, attention, deepseekMoe],
+    fields: [{ field: "first_k_dense_replace", rule: "threshold" }],
+  }),
   like("dots1", {
     slots: [preNorms, attention, deepseekMoe],
     axes: [
@@ -189,7 +215,14 @@ export const moes: readonly Family[] = [
         name: "attention",
         sources: [
           layerTypes,
-          { from: "below", field: "max_window_layers", default: 62, hit: FULL, miss: SLIDING, when: { field: "sliding_window" } },
+          {
+            from: "below",
+            field: "max_window_layers",
+            default: 62,
+            hit: FULL,
+            miss: SLIDING,
+            when: { field: "sliding_window" },
+          },
           { from: "always", kind: FULL },
         ],
         explicit: "layer_types",
@@ -301,16 +334,22 @@ export const moes: readonly Family[] = [
     outside: "embed_tokens.weight norm.@ mtp_block.** mtp_emb_norm.** mtp_hidden_norm.** mtp_linear_proj.**",
   }),
   like("cohere2_moe", {
-    slots: [norms("input_layernorm"), attention, [mlp, ...moe({ router: GATE, shared: "shared_experts" }), ...moe({ router: GATE })]],
+    slots: [
+      norms("input_layernorm"),
+      attention,
+      [mlp, ...moe({ router: GATE, shared: "shared_experts" }), ...moe({ router: GATE })],
+    ],
     axes: [cohere2Moe, listedPrefix(0)],
   }),
   like("afmoe", {
     slots: [
       norms("input_layernorm", "pre_mlp_layernorm"),
       behindNorm(withTensors(attention, "self_attn.gate_proj.@"), gain("post_attention_layernorm.weight")),
-      [mlp, ...moe({ router: "mlp.router.gate.weight mlp.expert_bias", shared: "shared_experts" }), ...moe({ router: "mlp.router.gate.weight mlp.expert_bias" })].map(
-        (one) => behindNorm(one, gain("post_mlp_layernorm.weight")),
-      ),
+      [
+        mlp,
+        ...moe({ router: "mlp.router.gate.weight mlp.expert_bias", shared: "shared_experts" }),
+        ...moe({ router: "mlp.router.gate.weight mlp.expert_bias" }),
+      ].map((one) => behindNorm(one, gain("post_mlp_layernorm.weight"))),
     ],
     axes: [lastFull(4, "global_attn_every_n_layers"), densePrefix(1, "num_dense_layers")],
   }),

@@ -50,7 +50,10 @@ export const part = (name: string, tensors: string, branchName: string, output: 
 export const behindNorm = (module: Module, norm: FactorRule): Module => ({
   ...module,
   tensors: `${module.tensors} ${norm.tensors}`,
-  branches: (module.branches ?? []).map((one) => ({ ...normedBranch(one.name, "", norm), factors: [...one.factors, norm] })),
+  branches: (module.branches ?? []).map((one) => ({
+    ...normedBranch(one.name, "", norm),
+    factors: [...one.factors, norm],
+  })),
 });
 
 export const withTensors = (module: Module, extra: string): Module => ({
@@ -118,7 +121,12 @@ export const moe = ({ at = "mlp", router, shared }: ExpertNames): readonly Modul
   const sharedOut = shared === undefined ? "" : `${at}.${shared}.down_proj.@`;
   const rest = `${sharedIn} ${router}`;
   return [
-    part("moe", `${at}.experts.{e}.{gate,up}_proj.weight ${rest}`, "moe", `${at}.experts.{e}.down_proj.weight ${sharedOut}`),
+    part(
+      "moe",
+      `${at}.experts.{e}.{gate,up}_proj.weight ${rest}`,
+      "moe",
+      `${at}.experts.{e}.down_proj.weight ${sharedOut}`,
+    ),
     part("moe", `${at}.experts.gate_up_proj ${rest}`, "moe", `${at}.experts.down_proj ${sharedOut}`),
   ];
 };

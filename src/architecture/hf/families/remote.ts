@@ -98,11 +98,15 @@ export const remotes: readonly Family[] = [
     fields: ["num_query_heads", "num_kv_heads", "ffn_multipliers"].map((field) => ({ field, rule: "list" as const })),
     outside: "token_embeddings.weight norm.weight",
   }),
-  like("plamo", {
-    bases: ["model.layers."],
-    slots: [norms("norm"), attention, mlp],
-    outside: "",
-  }, { outside: `${HEAD} model.embed_tokens.weight model.norm.weight` }),
+  like(
+    "plamo",
+    {
+      bases: ["model.layers."],
+      slots: [norms("norm"), attention, mlp],
+      outside: "",
+    },
+    { outside: `${HEAD} model.embed_tokens.weight model.norm.weight` },
+  ),
   like(
     "plamo2",
     {
@@ -117,8 +121,7 @@ export const remotes: readonly Family[] = [
           },
           {
             name: "mamba",
-            tensors:
-              "mixer.{in,bcdt,dt,out}_proj.@ mixer.conv1d.@ mixer.{A_log,D,dt_bias} mixer.{dt,B,C}_norm_weight",
+            tensors: "mixer.{in,bcdt,dt,out}_proj.@ mixer.conv1d.@ mixer.{A_log,D,dt_bias} mixer.{dt,B,C}_norm_weight",
             branches: [plamo2Branch("mamba", "mixer.out_proj.@")],
           },
         ],
@@ -178,22 +181,36 @@ export const remotes: readonly Family[] = [
     ],
     outside: "embed_tokens.weight final_layernorm.@",
   }),
-  like("deci", {
-    slots: [
-      // A block may lack its attention or its MLP.
-      [norms("input_layernorm"), nothing("no attention norm")],
-      [attention, nothing("no attention")],
-      [norms("post_attention_layernorm"), nothing("no mlp norm")],
-      [mlp, nothing("no mlp")],
-    ],
-    fields: [{ field: "block_configs", rule: "list" }],
-  }, { types: ["deci", "nemotron-nas"] }),
+  like(
+    "deci",
+    {
+      slots: [
+        // A block may lack its attention or its MLP.
+        [norms("input_layernorm"), nothing("no attention norm")],
+        [attention, nothing("no attention")],
+        [norms("post_attention_layernorm"), nothing("no mlp norm")],
+        [mlp, nothing("no mlp")],
+      ],
+      fields: [{ field: "block_configs", rule: "list" }],
+    },
+    { types: ["deci", "nemotron-nas"] },
+  ),
   like("hunyuan", {
     slots: [
       preNorms,
       [
-        part("attention", "self_attn.{q,k,v}_proj.@ self_attn.{query,key}_layernorm.weight?", "attention", "self_attn.o_proj.@"),
-        part("attention on shared keys", "self_attn.q_proj.@ self_attn.query_layernorm.weight?", "attention", "self_attn.o_proj.@"),
+        part(
+          "attention",
+          "self_attn.{q,k,v}_proj.@ self_attn.{query,key}_layernorm.weight?",
+          "attention",
+          "self_attn.o_proj.@",
+        ),
+        part(
+          "attention on shared keys",
+          "self_attn.q_proj.@ self_attn.query_layernorm.weight?",
+          "attention",
+          "self_attn.o_proj.@",
+        ),
       ],
       [mlp, ...moe({ router: "mlp.gate.wg.weight", shared: "shared_mlp" })],
     ],
@@ -216,18 +233,27 @@ export const remotes: readonly Family[] = [
       },
     ],
   }),
-  like("bailing_moe", {
-    slots: [
-      preNorms,
-      part("attention", "attention.query_key_value.@ attention.{query,key}_layernorm.weight?", "attention", "attention.dense.@"),
-      [
-        mlp,
-        ...moe({ router: "mlp.gate.{weight,expert_bias?}", shared: "shared_experts" }),
-        ...moe({ router: "mlp.gate.{weight,expert_bias?}" }),
+  like(
+    "bailing_moe",
+    {
+      slots: [
+        preNorms,
+        part(
+          "attention",
+          "attention.query_key_value.@ attention.{query,key}_layernorm.weight?",
+          "attention",
+          "attention.dense.@",
+        ),
+        [
+          mlp,
+          ...moe({ router: "mlp.gate.{weight,expert_bias?}", shared: "shared_experts" }),
+          ...moe({ router: "mlp.gate.{weight,expert_bias?}" }),
+        ],
       ],
-    ],
-    axes: [densePrefix(0)],
-    outside: "word_embeddings.weight norm.weight",
-    tail: MTP,
-  }, { types: ["bailing_moe", "bailing_moe_v2"] }),
+      axes: [densePrefix(0)],
+      outside: "word_embeddings.weight norm.weight",
+      tail: MTP,
+    },
+    { types: ["bailing_moe", "bailing_moe_v2"] },
+  ),
 ];
