@@ -8,6 +8,7 @@ import { openGguf } from "../../src/formats/gguf/read.ts";
 import { GGML_DTYPES, idOfDtype } from "../../src/formats/gguf/types.ts";
 import { blockOf } from "../../src/tensor/dtype.ts";
 import { memorySource } from "../../src/tensor/source.ts";
+import { faultOf, mutated } from "./fuzz/gguf.ts";
 import { build, claimedSource, type Fields, type File, i32, text, u16, u32, type Value } from "./gguf-builder.ts";
 import { AGAIN, CLAIMS, REFUSALS } from "./gguf-refusals.ts";
 import { refusal } from "./refusal.ts";
@@ -156,6 +157,15 @@ for (const [title, file, expected] of CLAIMS) {
     t.same(source.reads, [[0, 2 ** 20]]);
   });
 }
+
+t.test("mutated files are refused with a fault of theirs, or are read and written back whole", async (t) => {
+  const runs = Number(process.env.FUZZ_RUNS ?? 2000);
+  for (let seed = 0; seed < runs; seed++) {
+    const fault = await faultOf(mutated(seed));
+    if (fault !== undefined) t.fail(`seed ${seed}: ${fault}`);
+  }
+  t.pass(`${runs} files`);
+});
 
 const part = (no: number, count: number, extra: File["keys"] = [], name = `t${no}`): Buffer =>
   build({
