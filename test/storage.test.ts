@@ -9,11 +9,13 @@ import { finish, type RunEvent } from "../src/events.ts";
 import { outputFailure, sourceFailure } from "../src/storage/failure.ts";
 import type { FilePlan, Segment, WrittenFile } from "../src/storage/file-plan.ts";
 import { checkFreeSpace, claimOutput, freeSpaceNeeded, isInside } from "../src/storage/output.ts";
-import { type WriteOptions, writeFiles } from "../src/storage/write.ts";
+import type { WriteOptions } from "../src/storage/write.ts";
 import { type ByteSource, fileSource, memorySource } from "../src/tensor/source.ts";
+import { transpiledWriteFiles } from "./transpiled.ts";
 
 const MIB = 1024 * 1024;
 const OPTIONS: WriteOptions = { key: "k", hash: true, sparse: true, resume: true, link: false };
+const writeFiles = await transpiledWriteFiles(t.testdir({}));
 const none = (): readonly FilePlan[] => [];
 
 /** Bytes that no shift or swap maps onto themselves. */

@@ -63,7 +63,8 @@ async function settleAll(lanes: readonly Promise<void>[], control: Control): Pro
 async function withWorker(control: Control, use: (copy: Copy) => Promise<void>): Promise<void> {
   // The extension is .ts in the sources and .js once built.
   const entry = new URL(`./worker${import.meta.url.slice(import.meta.url.lastIndexOf("."))}`, import.meta.url);
-  const worker = new Worker(entry, { workerData: control.shared });
+  // No inherited options: they are the main program's, such as a script after --eval or a loader that costs each thread a second.
+  const worker = new Worker(entry, { workerData: control.shared, execArgv: [] });
   const here = onThisThread(control);
   let loads = true;
   try {
@@ -79,10 +80,7 @@ async function withWorker(control: Control, use: (copy: Copy) => Promise<void>):
   }
 }
 
-/**
- * One job done by a worker; undefined when the worker cannot be loaded. That is so under TypeScript loaders that do not reach
- * threads (tsx on Node 20), and never once built.
- */
+/** One job done by a worker; undefined when the worker cannot be loaded: TypeScript sources on Node 20, never once built. */
 function ask(worker: Worker, job: CopyJob): Promise<Answer | undefined> {
   return new Promise((resolve, reject) => {
     const onMessage = (answer: Answer): void => settle(() => resolve(answer));
