@@ -3,8 +3,8 @@
 import t from "tap";
 import { faultOf, mutated } from "./fuzz/gguf.ts";
 import { jsonDocuments } from "./fuzz/json.ts";
-import { indexFiles, safetensorsFiles } from "./fuzz/safetensors.ts";
-import { torchArchives, torchPickles } from "./fuzz/torch.ts";
+import { indexFiles, safetensorsFiles, safetensorsHeaders } from "./fuzz/safetensors.ts";
+import { torchArchives, torchPickles, torchPrograms } from "./fuzz/torch.ts";
 import type { FuzzedReader } from "./mutate.ts";
 
 const RUNS = Number(process.env["FUZZ_RUNS"] ?? 5000);
@@ -14,9 +14,11 @@ const MAX_MEMORY = 2 ** 30;
 
 const READERS: readonly FuzzedReader[] = [
   safetensorsFiles,
+  safetensorsHeaders,
   indexFiles,
   torchArchives,
   torchPickles,
+  torchPrograms,
   jsonDocuments,
   { name: "GGUF files", damaged: mutated, faultOf },
 ];

@@ -21,9 +21,18 @@ export function fuzzed(
   seeds: readonly Uint8Array[],
   read: (data: Uint8Array) => Promise<void>,
 ): FuzzedReader {
+  return fuzzedWith(name, (random) => mutate(random, seeds), read);
+}
+
+/** The same for files that are damaged in a way of their own. */
+export function fuzzedWith(
+  name: string,
+  damage: (random: Random) => Uint8Array,
+  read: (data: Uint8Array) => Promise<void>,
+): FuzzedReader {
   return {
     name,
-    damaged: (seed) => mutate(seeded(seed), seeds),
+    damaged: (seed) => damage(seeded(seed)),
     faultOf: async (data) => {
       try {
         await read(data);
@@ -37,10 +46,10 @@ export function fuzzed(
 }
 
 /** Whole numbers below `limit`. */
-type Random = (limit: number) => number;
+export type Random = (limit: number) => number;
 
 /** Mulberry32: small, seeded, good enough to damage things. */
-function seeded(seed: number): Random {
+export function seeded(seed: number): Random {
   let state = seed >>> 0;
   return (limit) => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -170,10 +179,10 @@ const DAMAGES: readonly Damage[] = [
   },
 ];
 
-/** One of the seeds, damaged one to four times. */
-function mutate(random: Random, seeds: readonly Uint8Array[]): Buffer {
+/** One of the seeds, damaged once to three times. */
+export function mutate(random: Random, seeds: readonly Uint8Array[]): Buffer {
   let data: Buffer = Buffer.from(seeds[random(seeds.length)] ?? []);
-  for (let times = 1 + random(4); times > 0; times--) {
+  for (let times = 1 + random(3); times > 0; times--) {
     const damage = DAMAGES[random(DAMAGES.length)];
     if (damage !== undefined) data = damage(data, random, seeds);
   }

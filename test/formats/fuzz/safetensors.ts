@@ -4,11 +4,16 @@ import path from "node:path";
 import { openSafetensorsFile } from "../../../src/formats/safetensors/read.ts";
 import { joinShards, parseShardIndex } from "../../../src/formats/shards.ts";
 import { memorySource } from "../../../src/tensor/source.ts";
-import { assertInside, boundedSource, fuzzed } from "../mutate.ts";
+import { assertInside, boundedSource, fuzzed, fuzzedWith, mutate } from "../mutate.ts";
 import { safetensorsFile, tensorFile } from "../safetensors-builder.ts";
 
 const shard = tensorFile({ a: ["F32", [2, 2], 16], "é\n": ["BF16", [3], 6], e: ["F32", [0], 0] }, { format: "pt" });
 const opened = openSafetensorsFile(memorySource("a.st", shard), "a.st");
+
+const read = async (data: Uint8Array): Promise<void> => {
+  const { shard, tensors } = await openSafetensorsFile(boundedSource("x", data), "x");
+  assertInside(shard, tensors);
+};
 
 export const safetensorsFiles = fuzzed(
   "safetensors files",
@@ -18,10 +23,20 @@ export const safetensorsFiles = fuzzed(
     safetensorsFile("{}"),
     Buffer.from("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
   ],
-  async (data) => {
-    const { shard, tensors } = await openSafetensorsFile(boundedSource("x", data), "x");
-    assertInside(shard, tensors);
+  read,
+);
+
+const headerEnd = 8 + Number(shard.readBigUInt64LE());
+/** Damage that the length in front agrees with. */
+export const safetensorsHeaders = fuzzedWith(
+  "safetensors headers",
+  (random) => {
+    const header = mutate(random, [shard.subarray(8, headerEnd)]);
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(header.length));
+    return Buffer.concat([length, header, shard.subarray(headerEnd)]);
   },
+  read,
 );
 
 export const indexFiles = fuzzed(
@@ -34,8 +49,7 @@ export const indexFiles = fuzzed(
   ],
   async (data) => {
     const index = parseShardIndex("x.index.json", data);
-    for (const name of index.shards)
-      assert.ok(!path.relative("/top", path.resolve("/top", name)).startsWith(".."), name);
+    for (const name of index.shards) assert.ok(path.resolve("/top", name).startsWith("/top/"), name);
     joinShards([await opened], index);
   },
 );

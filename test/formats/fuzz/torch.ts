@@ -1,6 +1,6 @@
 // Damaged torch archives: the zip around, and the pickle inside an archive that is in order.
 import { openTorchFile } from "../../../src/formats/torch/read.ts";
-import { assertInside, boundedSource, fuzzed } from "../mutate.ts";
+import { assertInside, boundedSource, fuzzed, fuzzedWith } from "../mutate.ts";
 import {
   call,
   code,
@@ -56,7 +56,7 @@ export const torchArchives = fuzzed(
   read,
 );
 
-export const torchPickles = fuzzed("pickles in torch archives", values.map(pickle), (data) =>
+const readPickle = (data: Uint8Array): Promise<void> =>
   read(
     zip([
       ["a/data.pkl", data],
@@ -64,5 +64,94 @@ export const torchPickles = fuzzed("pickles in torch archives", values.map(pickl
       ["a/data/1", STORAGES[1]],
       ["a/byteorder", Buffer.from("little")],
     ]),
-  ),
+  );
+
+export const torchPickles = fuzzed("pickles in torch archives", values.map(pickle), readPickle);
+
+/** A state dict of two tensors, one element for each instruction. */
+const PROGRAM: readonly Buffer[] = [
+  ...["}", "q\0", "("].map((part) => code(part)),
+  text("a"),
+  ...rebuilt("FloatStorage", "0", 6),
+  text("b"),
+  ...rebuilt("ShortStorage", "1", 3),
+  code("u"),
+];
+/** Instructions that may stand anywhere. */
+const WORDS: readonly Buffer[] = [
+  ...[
+    "(",
+    ")",
+    "]",
+    "}",
+    "N",
+    "0",
+    "1",
+    "2",
+    "t",
+    "l",
+    "d",
+    "a",
+    "e",
+    "s",
+    "u",
+    "b",
+    "R",
+    "Q",
+    "\x81",
+    "\x85",
+    "\x86",
+    "\x87",
+    "\x8f",
+    "\x90",
+    "\x91",
+    "\x93",
+    "\x94",
+  ].map((word) => code(word)),
+  ...["h\0", "h\x01", "q\0", "q\x01", "K\x02", "J\xff\xff\xff\xff"].map((word) => code(word)),
+  ...[
+    int(0),
+    int(2 ** 40),
+    text("storage"),
+    text("0"),
+    ordered,
+    global("torch", "float32"),
+    global("torch", "Size"),
+    global("os", "system"),
+  ],
+  ...PROGRAM,
+];
+
+function rebuilt(type: string, key: string, count: number): Buffer[] {
+  const parts = [
+    "(",
+    text("storage"),
+    global("torch", type),
+    text(key),
+    text("cpu"),
+    int(count),
+    "t",
+    "Q",
+    int(0),
+    "(",
+    int(count),
+    "t",
+  ];
+  const call = ["(", ...parts, "q\x01", "(", int(1), "t", "\x89", ordered, "t", "R", "q\x02"];
+  return [global("torch._utils", "_rebuild_tensor_v2"), ...call.map((part) => code(part))];
+}
+
+/** Whole instructions left out, repeated, exchanged or put in. */
+export const torchPrograms = fuzzedWith(
+  "pickles of shuffled instructions",
+  (random) => {
+    const program = [...PROGRAM];
+    for (let times = 1 + random(5); times > 0; times--) {
+      const at = random(program.length + 1);
+      const word = WORDS[random(WORDS.length)] ?? none;
+      program.splice(at, random(3), ...(random(3) === 0 ? [] : [word]));
+    }
+    return pickle(Buffer.concat(program));
+  },
+  readPickle,
 );
