@@ -78,5 +78,10 @@ t.test("what is not JSON is refused with its line", async (t) => {
 });
 
 t.test("an edit below something that is no object is our bug, not the user's", async (t) => {
-  t.throws(() => JsonDocument.parse("c.json", "[1]").with(["a"], 1), { tag: "bug" });
+  try {
+    JsonDocument.parse("c.json", "[1]").with(["a"], 1);
+    t.fail("not refused");
+  } catch (error) {
+    t.equal(error instanceof ExpandError && error.tag, "bug");
+  }
 });
