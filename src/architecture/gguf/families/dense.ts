@@ -1,7 +1,7 @@
 // Architectures with attention and a dense feed-forward network in every block, all blocks alike (llama.cpp v0.5.0). Data only.
 import type { GgufRecords } from "../family.ts";
 import { deepstackFirst } from "../rules/particular.ts";
-import { ATTENTION, DENSE, MTP, POST_NORMS, QK_NORM } from "./stems.ts";
+import { ATTENTION, DENSE, EXPERTS, LATENT, MTP, POST_NORMS, QK_NORM } from "./stems.ts";
 
 const PLAIN = { stems: [ATTENTION, DENSE] };
 const NORMED = { stems: [ATTENTION, QK_NORM, DENSE] };
@@ -9,8 +9,11 @@ const NORMED = { stems: [ATTENTION, QK_NORM, DENSE] };
 const BEHIND = { attention: "post_attention_norm", mlp: "post_ffw_norm" };
 
 export const DENSE_RECORDS: GgufRecords = {
+  apertus: NORMED,
   arcee: PLAIN,
+  bitnet: { stems: [ATTENTION, DENSE, "attn_sub_norm ffn_sub_norm"] },
   bloom: PLAIN,
+  chameleon: NORMED,
   chatglm: PLAIN,
   codeshell: PLAIN,
   cogvlm: { stems: [ATTENTION, DENSE, "vis_attn_qkv vis_attn_output vis_gate vis_up vis_down"] },
@@ -25,6 +28,7 @@ export const DENSE_RECORDS: GgufRecords = {
     outputNorms: BEHIND,
     counts: { of: [64], why: "readers switch the sliding window and half of the position encoding on" },
   },
+  eurobert: PLAIN,
   falcon: { stems: [ATTENTION, DENSE, "attn_norm_2"] },
   gemma: PLAIN,
   glm4: { stems: [ATTENTION, DENSE, POST_NORMS, MTP], outputNorms: BEHIND },
@@ -36,10 +40,12 @@ export const DENSE_RECORDS: GgufRecords = {
   jais: PLAIN,
   jais2: PLAIN,
   llada: PLAIN,
+  "llama-embed": { stems: [ATTENTION, DENSE, EXPERTS] },
   maincoder: NORMED,
   mpt: { stems: [ATTENTION, QK_NORM, DENSE, "ffn.act"] },
   nanbeige: PLAIN,
   nemotron: PLAIN,
+  "neo-bert": { stems: [ATTENTION, DENSE], globals: "enc.output_norm" },
   olmo: PLAIN,
   openelm: NORMED,
   orion: PLAIN,
@@ -49,6 +55,7 @@ export const DENSE_RECORDS: GgufRecords = {
   // llama.cpp switches its sliding window off.
   phi3: PLAIN,
   plamo: PLAIN,
+  plm: { stems: [LATENT, DENSE] },
   qwen: PLAIN,
   qwen2: PLAIN,
   qwen2vl: PLAIN,

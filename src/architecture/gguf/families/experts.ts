@@ -15,10 +15,12 @@ export const EXPERT_RECORDS: GgufRecords = {
   dbrx: { stems: [ATTENTION, EXPERTS, "attn_output_norm"] },
   deepseek: WITH_SHARED,
   deepseek2: { stems: [ATTENTION, LATENT, DENSE, EXPERTS, SHARED_EXPERT, MTP], rules: [deepseekCounts] },
+  "deepseek2-ocr": WITH_SHARED,
   deepseek32: { stems: [LATENT, DENSE, EXPERTS, SHARED_EXPERT, INDEXER, MTP] },
   dots1: { stems: [ATTENTION, QK_NORM, DENSE, EXPERTS, SHARED_EXPERT] },
   dots3note: { stems: [LATENT, DENSE, EXPERTS, SHARED_EXPERT, INDEXER, MTP, "attn_gate attn_k_norm"] },
   "ernie4_5-moe": WITH_SHARED,
+  "glm-dsa": { stems: [LATENT, DENSE, EXPERTS, SHARED_EXPERT, INDEXER, MTP], rules: [sharedIndexers] },
   // post_attention_norm stands before the network here.
   glm4moe: { stems: [ATTENTION, QK_NORM, DENSE, EXPERTS, SHARED_EXPERT, MTP, "post_attention_norm"] },
   granite: WITH_SHARED,
@@ -61,4 +63,6 @@ export const EXPERT_RECORDS: GgufRecords = {
   qwen3moe: NORMED,
   qwen3vlmoe: { ...NORMED, handles: ["n_deepstack_layers"], rules: [deepstackFirst] },
   rnd1: NORMED,
+  // Reads the pattern of sliding windows as a list only.
+  step35: { stems: [ATTENTION, QK_NORM, DENSE, EXPERTS, SHARED_EXPERT, MTP, "attn_gate"] },
 };

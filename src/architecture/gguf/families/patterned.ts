@@ -1,7 +1,7 @@
 // Architectures whose blocks differ by their number: sliding windows, and blocks without position encoding (llama.cpp v0.5.0). Data only.
 import type { GgufRecords, GroupRule } from "../family.ts";
 import { leastCommonMultiple } from "../patterns.ts";
-import { lastStaysLast } from "../rules/particular.ts";
+import { lastStaysLast, neverCopyBlockZero } from "../rules/particular.ts";
 import { ATTENTION, DENSE, EXPERTS, MTP, POST_NORMS, QK_NORM, SHARED_EXPERT } from "./stems.ts";
 
 /** RMSNorm on the output of each branch. */
@@ -29,6 +29,11 @@ export const PATTERNED_RECORDS: GgufRecords = {
   "exaone-moe": {
     stems: [ATTENTION, QK_NORM, DENSE, EXPERTS, SHARED_EXPERT, MTP],
     window: { period: 4 },
+  },
+  "gemma-embedding": {
+    stems: [ATTENTION, QK_NORM, DENSE, POST_NORMS],
+    outputNorms: BEHIND,
+    window: { period: 6 },
   },
   gemma2: {
     stems: [ATTENTION, DENSE, POST_NORMS],
@@ -71,6 +76,11 @@ export const PATTERNED_RECORDS: GgufRecords = {
     rules: [lastStaysLast],
   },
   mellum: { stems: [ATTENTION, QK_NORM, EXPERTS], window: { period: 4, active: "when-set" } },
+  "modern-bert": {
+    stems: [ATTENTION, DENSE],
+    window: { period: 3, denseFirst: true, active: "when-set" },
+    rules: [neverCopyBlockZero("it has no norm in front of its attention")],
+  },
   "muse-glimmer": {
     stems: [ATTENTION, QK_NORM, DENSE, POST_NORMS, "attn_gate"],
     outputNorms: BEHIND,

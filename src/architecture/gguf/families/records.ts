@@ -4,7 +4,7 @@ import { DENSE_RECORDS } from "./dense.ts";
 import { EXPERT_RECORDS } from "./experts.ts";
 import { PATTERNED_RECORDS } from "./patterned.ts";
 import { RECURRENT_RECORDS } from "./recurrent.ts";
-import { REFUSED_RECORDS, UNTRIED_RECORDS } from "./refused.ts";
+import { REFUSED_RECORDS } from "./refused.ts";
 
 export const RECORDS: GgufRecords = {
   ...DENSE_RECORDS,
@@ -12,5 +12,4 @@ export const RECORDS: GgufRecords = {
   ...PATTERNED_RECORDS,
   ...RECURRENT_RECORDS,
   ...REFUSED_RECORDS,
-  ...UNTRIED_RECORDS,
 };

@@ -1,6 +1,6 @@
 // Rules of single architectures, each with its place in llama.cpp v0.5.0.
 import { type Expanding, edit, refuseLayout } from "../expanding.ts";
-import type { RuleResult } from "../family.ts";
+import type { Rule, RuleResult } from "../family.ts";
 
 /** minicpm.cpp: without the key every branch is scaled by 1.4 / sqrt(block count). */
 export function writeResidualScale({ settings, blocks }: Expanding): RuleResult {
@@ -70,16 +70,14 @@ export function sharedIndexers({ settings, layout }: Expanding): RuleResult {
   return {};
 }
 
-/** rwkv7.cpp, arwkv7.cpp: block 0 provides values for all others and its tensors have other shapes. */
-export function neverCopyBlockZero({ settings, layout }: Expanding): RuleResult {
-  if (layout.some(({ kind, from }) => kind === "copy" && from === 0)) {
-    refuseLayout(
-      settings,
-      "block 0 provides values for all other blocks and cannot be copied",
-      "Copy other blocks: --after 1 or higher.",
-    );
-  }
-  return {};
+/** Block 0 has other tensors than the rest, so no other place can take a copy of it. `why` says what differs. */
+export function neverCopyBlockZero(why: string): Rule {
+  return ({ settings, layout }) => {
+    if (layout.some(({ kind, from }) => kind === "copy" && from === 0)) {
+      refuseLayout(settings, `block 0 cannot be copied: ${why}`, "Copy other blocks: --after 1 or higher.");
+    }
+    return {};
+  };
 }
 
 /** llama4.cpp: with sliding_window = 0 the last block, whatever its number, has no position encoding. */
