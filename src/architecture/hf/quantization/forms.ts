@@ -90,7 +90,7 @@ const PACKED_INT: Form = {
   why: "w = (q - z) * s with s = 0",
 };
 
-const PACKED_FP4: Form = {
+const PACKED_FLOAT: Form = {
   tensors: {
     "{w}_packed": ["U8"],
     "{w}_scale": ["F8_E4M3", "F8_E8M0", "U8"],
@@ -100,7 +100,7 @@ const PACKED_FP4: Form = {
   },
   zero: "{w}_packed",
   byte: 0x00,
-  why: "both 4-bit codes 0 are +0",
+  why: "code 0 is +0 in the 4-bit and 6-bit float types",
 };
 
 const INT8: Form = {
@@ -150,7 +150,7 @@ export const FORMS: Readonly<Record<string, readonly Form[]>> = {
   mxfp8: [FLOAT8],
   fbgemm_fp8: [FLOAT8],
   modelopt: [FLOAT8, MODELOPT_FP4],
-  "compressed-tensors": [FLOAT8, INT8, PACKED_FP4, PACKED_INT, FLOAT_WITH_SCALES],
+  "compressed-tensors": [FLOAT8, INT8, PACKED_FLOAT, PACKED_INT, FLOAT_WITH_SCALES],
   mxfp4: [
     {
       tensors: { "{w}_blocks": ["U8"], "{w}_scales": ["U8", "F8_E8M0"] },

@@ -95,7 +95,8 @@ const VARIANTS: Readonly<Record<string, Readonly<Record<string, readonly string[
   "compressed-tensors": {
     format: [
       ...["dense", "float-quantized", "naive-quantized", "int-quantized", "pack-quantized"],
-      ...["nvfp4-pack-quantized", "mxfp4-pack-quantized", "mixed-precision"],
+      ...["nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp6-pack-quantized"],
+      ...["mxfp8-quantized", "mixed-precision"],
     ],
     "sparsity_config.format": ["dense"],
   },
