@@ -3,9 +3,10 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { ExpandError } from "../../errors.ts";
 import type { Block } from "../architecture.ts";
 import { sourceIndex } from "../layout.ts";
+import type { Axis } from "./axis.ts";
 import { type BranchContext, branchesOf, fixedOf } from "./branches.ts";
 import { chooseModules } from "./claim.ts";
-import type { Axis, Module, Slot } from "./family.ts";
+import type { Module, Slot } from "./family.ts";
 import { blockPrefix, type SplitNames } from "./names.ts";
 import type { Quantization } from "./quantization/quantization.ts";
 import type { Model } from "./resolve.ts";
@@ -110,6 +111,12 @@ function buffersOf(modules: readonly Module[], weights: Weights): ReadonlySet<st
   return new Set([...[...weights.stored.keys()].filter((name) => matches(rules, name)), ...weights.attached]);
 }
 
+/** Names that tell a slot's alternatives apart; none where all have the same. */
+function alternatives(slot: Slot): readonly string[] {
+  const names = new Set("name" in slot ? [] : slot.map((module) => module.name));
+  return names.size > 1 ? [...names] : [];
+}
+
 /** Kinds by the settings, checked against the modules found, then the modules that the settings do not speak of. */
 function kindAt(index: number, modules: readonly Module[], input: BlocksInput): string {
   const parts = input.kinds.map(({ axis, kinds }) => {
@@ -124,7 +131,7 @@ function kindAt(index: number, modules: readonly Module[], input: BlocksInput): 
     );
   });
   const spoken = new Set(input.kinds.flatMap(({ axis }) => Object.values(axis.modules ?? {})));
-  const optional = input.model.stack.slots.flatMap((slot) => ("name" in slot ? [] : slot.map((module) => module.name)));
+  const optional = input.model.stack.slots.flatMap(alternatives);
   const varying = modules.map((module) => module.name).filter((name) => optional.includes(name) && !spoken.has(name));
   const all = [...new Set([...parts, ...varying])].filter((part) => part !== "");
   return all.length === 0 ? "block" : all.join("/");

@@ -1,6 +1,6 @@
 // The settings that some rule of a record covers, by path. What is not here is looked at by the guard.
-import { flat } from "./adapt.ts";
-import type { Condition } from "./family.ts";
+import type { Condition } from "./axis.ts";
+import { flat } from "./kinds.ts";
 import type { Model } from "./resolve.ts";
 import { CONFIG, type Settings } from "./settings.ts";
 

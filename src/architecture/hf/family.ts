@@ -1,7 +1,7 @@
 // What a family record may say: which tensors a block has, which write the residual stream, which settings depend on the block's
 // index. Pure data types; the engine next door reads them. Names and forward order after transformers 5.16 (decba1d2).
-import type { JsonValue } from "../../json.ts";
 import type { FactorKind } from "../architecture.ts";
+import type { Axis, Condition } from "./axis.ts";
 
 /**
  * Tensor name templates, separated by white space. `{a,b}` alternation, a trailing `?` (of an alternative or of a whole template)
@@ -41,108 +41,6 @@ export interface Module {
 
 /** One place in a block: a module, or alternatives of which the first that fits is taken. */
 export type Slot = Module | readonly Module[];
-
-/** A test on a setting. `is` absent: the setting is present and neither null, false nor 0. */
-export interface Condition {
-  readonly field: string;
-  readonly is?: JsonValue;
-  /** What an absent setting counts as. */
-  readonly default?: JsonValue;
-}
-
-/** How one field gives every block a kind. */
-export type KindSource = { readonly when?: Condition } & (
-  | { readonly from: "list"; readonly field: string; readonly values?: Readonly<Record<string, string>> }
-  | {
-      /** `hit` where i mod period = phase; a phase of -1 is the last of the period. */
-      readonly from: "every";
-      readonly field?: string;
-      readonly period: number;
-      readonly phase: number;
-      /** Setting that holds the phase. */
-      readonly phaseField?: string;
-      readonly hit: string;
-      readonly miss: string;
-    }
-  /** plamo2: `hit` in the middle of each period; in a stack no longer than that, in the last block only. */
-  | {
-      readonly from: "middle";
-      readonly field: string;
-      readonly period: number;
-      readonly hit: string;
-      readonly miss: string;
-    }
-  | {
-      readonly from: "indices";
-      readonly field: string;
-      readonly base?: number;
-      readonly csv?: boolean;
-      readonly hit: string;
-      readonly miss: string;
-    }
-  | {
-      /** `hit` for blocks below a threshold. */
-      readonly from: "below";
-      readonly field: string;
-      readonly default?: number;
-      readonly hit: string;
-      readonly miss: string;
-    }
-  | {
-      /** `hit` for blocks up to and including a last index; -1 or absent is the last block. */
-      readonly from: "upTo";
-      readonly field: string;
-      readonly hit: string;
-      readonly miss: string;
-    }
-  | { readonly from: "chars"; readonly field: string; readonly values: Readonly<Record<string, string>> }
-  /** A list, or a text with one character per block, that repeats. */
-  | { readonly from: "cycle"; readonly field: string; readonly values?: Readonly<Record<string, string>> }
-  | { readonly from: "runs"; readonly field: string }
-  | {
-      /** Every n-th block is `hit`, where n = blocks // (number of hits), as switch_transformers counts. */
-      readonly from: "share";
-      readonly field: string;
-      readonly hit: string;
-      readonly miss: string;
-    }
-  /** `hit` for one block: 0 is the first, -1 the last. */
-  | { readonly from: "block"; readonly at: number; readonly hit: string; readonly miss: string }
-  /** Each of the first blocks is a kind of its own; their number is a setting's value or its list's length. */
-  | { readonly from: "leading"; readonly field: string; readonly default: number; readonly hit: string }
-  | { readonly from: "always"; readonly kind: string }
-  /** One rule below a threshold; behind it another, which counts from there. */
-  | {
-      readonly from: "split";
-      readonly field: string;
-      readonly default: number;
-      readonly below: KindSource;
-      readonly above: KindSource;
-    }
-  /** `hit` where every inner choice says `hit`. */
-  | {
-      readonly from: "all";
-      readonly of: readonly (readonly KindSource[])[];
-      readonly hit: string;
-      readonly miss: string;
-    }
-);
-
-/** One way in which blocks differ by index. */
-export interface Axis {
-  /** For messages: "attention", "rope", "mlp". */
-  readonly name: string;
-  /** The first whose field is on disk decides. Formulas that have a default come last. Every field on disk is rewritten. */
-  readonly sources: readonly KindSource[];
-  /** Field of a "list" or "indices" source that may be added when a layout breaks the formula: transformers reads it here. */
-  readonly explicit?: string;
-  /** Settings to write along with `explicit`. */
-  readonly set?: Readonly<Record<string, JsonValue>>;
-  /** Readers that derive the kind by formula and ignore `explicit`. */
-  readonly ignoredBy?: string;
-  /** Kind to module name: here the kind decides which tensors a block has, so that copies must keep it too. */
-  readonly modules?: Readonly<Record<string, string>>;
-}
 
 /** A setting that depends on the number or order of blocks and is no kind. */
 export interface FieldRule {

@@ -1,7 +1,7 @@
 // What kind each block is, as its settings or its index say. Reads settings only, never tensors.
 import { ExpandError } from "../../errors.ts";
 import type { JsonValue } from "../../json.ts";
-import type { Axis, Condition, KindSource } from "./family.ts";
+import type { Axis, Condition, KindSource } from "./axis.ts";
 import { CONFIG, isList, type Settings } from "./settings.ts";
 
 /** Kind of every block by the first source that is on disk. */
@@ -35,6 +35,12 @@ export function holds(condition: Condition, settings: Settings): boolean {
   const value = settings.get(condition.field) ?? condition.default;
   if (condition.is !== undefined) return value === condition.is;
   return value !== undefined && value !== null && value !== false && value !== 0;
+}
+
+/** A source and the sources inside it. */
+export function flat(source: KindSource): readonly KindSource[] {
+  if (source.from === "split") return [source, source.below, source.above];
+  return source.from === "all" ? source.of.flat().flatMap(flat) : [source];
 }
 
 /** Kinds by one source, whether or not it decides. */

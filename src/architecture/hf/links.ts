@@ -1,17 +1,17 @@
 // Blocks that read a result of an earlier block must still read the same block. Refuses a copy that would take the earlier one's place.
 import { ExpandError } from "../../errors.ts";
 import type { Layout } from "../layout.ts";
-import type { AdaptContext } from "./adapt.ts";
+import type { StackContext } from "./context.ts";
 import type { Link } from "./family.ts";
 import { kindsOf } from "./kinds.ts";
 import { CONFIG } from "./settings.ts";
 
 /** Throws "plan" when an original would read a copy. */
-export function checkLinks(context: AdaptContext, layout: Layout): void {
+export function checkLinks(context: StackContext, layout: Layout): void {
   for (const link of context.stack.links ?? []) checkLink(link, context, layout);
 }
 
-function checkLink(link: Link, context: AdaptContext, layout: Layout): void {
+function checkLink(link: Link, context: StackContext, layout: Layout): void {
   const axis = context.axes.find((one) => one.name === link.axis);
   if (axis === undefined) throw new ExpandError("bug", `no axis ${link.axis} for a link`);
   const kinds = kindsOf(axis, context.settings, context.count);

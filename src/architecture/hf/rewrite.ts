@@ -2,7 +2,8 @@
 import { ExpandError } from "../../errors.ts";
 import type { JsonValue } from "../../json.ts";
 import { type Layout, originalPositions } from "../layout.ts";
-import type { FieldRule, KindSource } from "./family.ts";
+import type { KindSource } from "./axis.ts";
+import type { FieldRule } from "./family.ts";
 import { isList, isObject } from "./settings.ts";
 
 /** What a rule knows about the stack. */
@@ -186,11 +187,12 @@ function growTail(value: JsonValue, growth: Growth): JsonValue {
   return growth.layout.filter((block) => block.from >= growth.count - value).length;
 }
 
-/** hidden_states[k] is the stream behind block k-1; negative k counts from the end. */
+/** hidden_states[k] is the stream behind block k-1, the last one that behind the whole stack; negative k counts from the end. */
 function hiddenState(index: number, growth: Growth): number {
   const positions = originalPositions(growth.layout);
   const state = index < 0 ? growth.count + 1 + index : index;
-  const moved = state <= 0 ? state : (positions[state - 1] ?? state - 1) + 1;
+  const behind = state >= growth.count ? growth.layout.length : (positions[state - 1] ?? state - 1) + 1;
+  const moved = state <= 0 ? state : behind;
   return index < 0 ? moved - growth.layout.length - 1 : moved;
 }
 

@@ -65,6 +65,16 @@ export class Settings {
   }
 }
 
+/** One change; an absent side means that the key is new or goes. */
+export function edit(
+  document: string,
+  path: string,
+  before: JsonValue | undefined,
+  after: JsonValue | undefined,
+): ConfigEdit {
+  return { document, path, ...(before === undefined ? {} : { before }), ...(after === undefined ? {} : { after }) };
+}
+
 export function isObject(value: JsonValue | undefined): value is JsonObject {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }

@@ -1,5 +1,5 @@
 // Ways in which the kind of a block follows from its index, shared by families. Formulas after transformers 5.16 (decba1d2). Data only.
-import type { Axis, KindSource } from "../family.ts";
+import type { Axis, KindSource } from "../axis.ts";
 
 export const FULL = "full_attention";
 export const SLIDING = "sliding_attention";

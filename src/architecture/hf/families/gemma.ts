@@ -1,5 +1,6 @@
 // Families with norms behind their branches: Gemma 2 to 4, OLMo 2 and 3, GLM-4, EXAONE 4. Data only.
-import type { Axis, Family, Module, Slot } from "../family.ts";
+import type { Axis } from "../axis.ts";
+import type { Family, Module, Slot } from "../family.ts";
 import { FULL, LINEAR, lastFull, layerTypes, listed, periodic, SLIDING } from "./axes.ts";
 import { attention, behindNorm, fusedMlp, gain, mlp, moe, normedBranch, norms, part } from "./parts.ts";
 import { like, preNorms } from "./stacks.ts";

@@ -1,5 +1,6 @@
 // Llama and the pre-norm families that differ from it in little. Data only.
-import type { Axis, Family } from "../family.ts";
+import type { Axis } from "../axis.ts";
+import type { Family } from "../family.ts";
 import { FULL, firstFull, lastFull, layerTypes, SLIDING, window } from "./axes.ts";
 import {
   attention,

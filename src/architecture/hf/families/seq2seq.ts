@@ -1,5 +1,6 @@
 // Encoder-decoders: two stacks, one of which is expanded. Data only.
-import type { Axis, Family, Module, Slot, Stack } from "../family.ts";
+import type { Axis } from "../axis.ts";
+import type { Family, Module, Slot, Stack } from "../family.ts";
 import { firstApart, lastFull } from "./axes.ts";
 import { fairseqParts } from "./gpt.ts";
 import { behindNorm, fcMlp, gain, mlp, norms, nothing, part } from "./parts.ts";
