@@ -1,14 +1,17 @@
-// The Python package gguf against the files that we write. Usage: tsx gguf_reader.ts PYTHON, an interpreter that has the package.
+// The Python package gguf against the files that we write; real files read and written again.
+// Usage: tsx gguf_reader.ts PYTHON [FILE...], with an interpreter that has the package, and models of one canonical file each.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { tinyLlama, writeTinyGguf } from "../../fixtures/gguf.ts";
+import { tinyLlama, writePlan, writeTinyGguf } from "../../fixtures/gguf.ts";
 import { EVERY_TYPE } from "../../fixtures/gguf-types.ts";
 import { type GgufEntry, type GgufScalar, ggufValue } from "../../src/checkpoint/gguf-metadata.ts";
 import { type GgufHeader, readGgufHeader } from "../../src/formats/gguf/header.ts";
+import { openGguf } from "../../src/formats/gguf/read.ts";
+import { planGguf } from "../../src/formats/gguf/write.ts";
 import { fileSource } from "../../src/tensor/source.ts";
 
 /** Value types as the package names them. */
@@ -30,14 +33,15 @@ const NAMES = {
 /** Types that gguf 0.19.0 does not know. */
 const UNKNOWN_TO_PYTHON: readonly string[] = ["of.Q2_0"];
 
-const python = process.argv[2] ?? "python3";
+const [python = "python3", ...models] = process.argv.slice(2);
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), "gguf-reader-"));
 const tensors = EVERY_TYPE.tensors.filter(({ name }) => !UNKNOWN_TO_PYTHON.includes(name));
 const files = [
   ...writeTinyGguf(path.join(directory, "every-type.gguf"), { ...EVERY_TYPE, tensors }),
   ...writeTinyGguf(path.join(directory, "split.gguf"), tinyLlama({ shardSize: 100_000 })),
 ];
-for (const file of files) await compare(file);
+for (const file of [...files, ...models]) await compare(file);
+for (const model of models) await rewrite(model);
 fs.rmSync(directory, { recursive: true });
 
 async function compare(file: string): Promise<void> {
@@ -49,6 +53,14 @@ async function compare(file: string): Promise<void> {
     console.log(`${same ? "ok" : "not ok"} Python's gguf reads the ${part} of ${path.basename(file)} as we do`);
     if (!same) console.log(JSON.stringify({ theirs: theirs[part], ours: ours[part] }));
   }
+}
+
+async function rewrite(model: string): Promise<void> {
+  const { config, tensors } = await openGguf(model);
+  const plans = config.dialect === "gguf" ? planGguf({ metadata: config.metadata, tensors }, { name: "out.gguf" }) : [];
+  for (const plan of plans) writePlan(directory, plan);
+  const same = fs.readFileSync(path.join(directory, "out.gguf")).equals(fs.readFileSync(model));
+  console.log(`${same ? "ok" : "not ok"} ${path.basename(model)}, read and written again, is the same file`);
 }
 
 /** What gguf_reader.py prints. */
