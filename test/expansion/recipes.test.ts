@@ -463,7 +463,7 @@ t.test("peft is refused where a second stack uses the same list name and the sam
   const model = modelOf(10, { outside: { "vision_tower.encoder.layers.4.self_attn.q_proj.weight": ["BF16", 8, 8] } });
   t.equal(
     reasonOf("peft", model, [4, 9]),
-    'peft reads the block number from ".layers.N." and would take "vision_tower.encoder.layers.4.self_attn.q_proj.weight" for a copy\'s',
+    'peft reads the block number from ".layers.N." and would take "vision_tower.encoder.layers.4.self_attn.q_proj" for a copy\'s',
   );
 });
 

@@ -59,7 +59,7 @@ function misled({ mask, copies }: RecipeContext, list: string, targets: readonly
     const module = moduleOf(name);
     if (!targets.some((target) => module.endsWith(`.${target}`))) continue;
     const found = Number(number.exec(`.${module}`)?.[1] ?? -1);
-    if (mask.blocks.includes(found) !== own.has(name)) return name;
+    if (mask.blocks.includes(found) !== own.has(name)) return module;
   }
   return undefined;
 }
