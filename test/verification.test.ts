@@ -3,19 +3,22 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import t from "tap";
+import type { ConfigEdit } from "../src/architecture/architecture.ts";
 import type { Checkpoint, Config, Format } from "../src/checkpoint/checkpoint.ts";
 import { encodeGgufArray, encodeGgufEntry, type GgufEntry } from "../src/checkpoint/gguf-metadata.ts";
 import { ExpandError } from "../src/errors.ts";
 import { finish, type RunEvent } from "../src/events.ts";
 import { JsonDocument, type JsonValue } from "../src/json.ts";
 import { byteLength, type Dtype } from "../src/tensor/dtype.ts";
-import type { TensorRef } from "../src/tensor/reference.ts";
+import { filled, type TensorRef } from "../src/tensor/reference.ts";
 import { type ByteSource, fileSource, memorySource } from "../src/tensor/source.ts";
+import { Comparison } from "../src/verification/comparison.ts";
 import { githubAnnotations, githubSummary } from "../src/verification/report/github.ts";
 import { junitText } from "../src/verification/report/junit.ts";
 import { markdownText } from "../src/verification/report/markdown.ts";
 import { terminalText } from "../src/verification/report/terminal.ts";
 import { type Finding, type VerificationReport, verdictOf } from "../src/verification/report.ts";
+import { compareSettings } from "../src/verification/settings.ts";
 import { verifyStructure } from "../src/verification/structure.ts";
 
 interface Raw {
@@ -243,6 +246,21 @@ const SABOTAGE: readonly Sabotage[] = [
     ],
   },
   {
+    title: "a 2 in a zeroed tensor",
+    harm: (after) => raw(after, at(2, "mlp.down_proj.weight")).data.writeFloatLE(2, 508),
+    found: [
+      "refutes copy-not-closed | block 2, mlp branch | model.layers.2.mlp.down_proj.weight does not hold 0 everywhere: it differs in 1 of 512 bytes, the first at byte 511 (element 127 is 2)",
+    ],
+  },
+  {
+    title: "an original with a zeroed projection",
+    layout: [0, 1, 2, 3],
+    harm: (after) => raw(after, at(1, "self_attn.o_proj.weight")).data.fill(0),
+    found: [
+      "refutes original-differs | model.layers.1.self_attn.o_proj.weight | differs from BEFORE's in 126 of 256 bytes, the first at byte 2 (element 0 is 0)",
+    ],
+  },
+  {
     title: "one restored projection",
     close: (inner, tensor) => (inner === "self_attn.o_proj.weight" ? Buffer.alloc(tensor.data.length) : undefined),
     layout: [0, 1, 1, 2, 3],
@@ -303,7 +321,8 @@ const SABOTAGE: readonly Sabotage[] = [
   {
     title: "a block from elsewhere",
     layout: [0, 1, 1, 2, 3],
-    close: (inner, tensor) => values(`elsewhere ${inner}`, tensor.dtype, tensor.shape).data,
+    close: (inner, tensor) =>
+      inner.includes("norm") ? undefined : values(`elsewhere ${inner}`, tensor.dtype, tensor.shape).data,
     found: ["refutes block-unknown | block 2 | is neither a block of BEFORE nor a closed copy of one"],
     skipped: ["settings"],
   },
@@ -518,6 +537,11 @@ t.test("a branch behind a norm may be closed by its gain or by its projection, a
     ),
   );
   t.equal(both.verdict, "not-identity");
+  t.strictSame(
+    both.blocks[2]?.closed?.map((each) => each.factor),
+    ["norm-gain", "norm-gain"],
+    "the preferred factor counts as the one that closes",
+  );
 });
 
 t.test("a gain of 0 does not close a norm that multiplies by 1+w", async (t) => {
@@ -742,9 +766,9 @@ t.test("GGUF metadata must be as it was, but for what the layout demands", async
 
 t.test("one bit of a quantized zero is not zero", async (t) => {
   const after = gguf([0, 1, 1, 2, 3]);
-  after.raws.get("blk.2.ffn_down.weight")?.data.writeUInt8(0x80, 35);
+  after.raws.get("blk.2.ffn_down.weight")?.data.writeUInt8(0x80, 33);
   t.strictSame(told(await verifiedGguf(gguf(), after)), [
-    "refutes copy-not-closed | block 2, mlp branch | blk.2.ffn_down.weight does not hold 0 everywhere: it differs in 1 of 136 bytes, the first at byte 35",
+    "refutes copy-not-closed | block 2, mlp branch | blk.2.ffn_down.weight does not hold 0 everywhere: it differs in 1 of 136 bytes, the first at byte 33",
   ]);
 });
 
@@ -785,6 +809,160 @@ t.test("a stack that BEFORE does not have is an error of the caller", async (t) 
   const run = finish(verifyStructure(opened(llama(), "a"), opened(llama(), "b"), { stack: "vision" }));
   const error = await run.catch((caught: unknown) => caught);
   t.ok(error instanceof ExpandError && error.tag === "usage");
+});
+
+t.test("code that the model brings along leaves the verdict open when it changed", async (t) => {
+  const before = model({ ...LLAMA, auto_map: { AutoModel: "modeling_tiny.Tiny" } }, 4);
+  before.assets.set("modeling_tiny.py", "pass");
+  const after = expanded(before, LAYOUT);
+  t.equal((await verified(before, after)).verdict, "identity");
+  after.assets.set("modeling_tiny.py", "fail");
+  const report = await verified(before, after);
+  t.equal(report.verdict, "inconclusive");
+  t.equal(report.reason, "modeling_tiny.py differs from BEFORE's from byte 0 on");
+});
+
+t.test("a name with an absurd block number is a stray tensor, not a million lost blocks", async (t) => {
+  const after = expanded(llama(), LAYOUT);
+  const name = at(999_999, "mlp.up_proj.weight");
+  after.tensors.set(name, raw(after, at(0, "mlp.up_proj.weight")));
+  t.strictSame(told(await verified(llama(), after)), [
+    `refutes tensor-added | after | holds what BEFORE gives no reason for: ${name}`,
+  ]);
+});
+
+t.test("of two stacks the one that grew is the one that is checked", async (t) => {
+  const attention = (layer: number, name: string): readonly string[] =>
+    ["q", "k", "v", "o"].map((part) => `layer.${layer}.${name}.${part}.weight`);
+  const dense = (layer: number): readonly string[] =>
+    ["wi", "wo"].map((part) => `layer.${layer}.DenseReluDense.${part}.weight`);
+  const stacks = {
+    encoder: [...attention(0, "SelfAttention"), ...dense(1)],
+    decoder: [...attention(0, "SelfAttention"), ...attention(1, "EncDecAttention"), ...dense(2)],
+  };
+  const build = (encoder: readonly number[], decoder: readonly number[]): Model => {
+    const tensors = new Map([["shared.weight", values("shared", "F32", [10, H])]]);
+    for (const [stack, layout] of [
+      ["encoder", encoder],
+      ["decoder", decoder],
+    ] as const) {
+      for (const [index, from] of layout.entries()) {
+        const norms = stacks[stack].map((name) => `${name.split(".").slice(0, 2).join(".")}.layer_norm.weight`);
+        const bias = from === 0 ? ["layer.0.SelfAttention.relative_attention_bias.weight"] : [];
+        for (const inner of new Set([...stacks[stack], ...norms, ...bias])) {
+          const made = values(`${stack}.${from}.${inner}`, "F32", inner.includes("norm") ? [H] : [H, H]);
+          const close = layout.indexOf(from) < index && /\.(?:o|wo)\.weight$/.test(inner);
+          tensors.set(
+            `${stack}.block.${index}.${inner}`,
+            close ? { ...made, data: Buffer.alloc(made.data.length) } : made,
+          );
+        }
+      }
+      tensors.set(`${stack}.final_layer_norm.weight`, values(stack, "F32", [H]));
+    }
+    const config = { model_type: "t5", d_model: H, num_layers: encoder.length, num_decoder_layers: decoder.length };
+    return { tensors, documents: new Map([["config.json", config]]), assets: new Map() };
+  };
+  for (const [stack, encoder, decoder] of [
+    ["encoder", [0, 1, 1], [0, 1]],
+    ["decoder", [0, 1], [0, 1, 1]],
+  ] as const) {
+    const report = await verified(build([0, 1], [0, 1]), build(encoder, decoder));
+    t.strictSame(told(report), [], stack);
+    t.equal(report.stack, stack);
+    t.equal(kinds(report), "o0 o1 c1", stack);
+  }
+});
+
+t.test("buffers that every reader computes may be lost", async (t) => {
+  const before = model(LLAMA, 4, { ...BLOCK, "self_attn.rotary_emb.inv_freq": [2] });
+  const after = expanded(before, [0, 1, 1, 2, 3]);
+  for (const block of [0, 2]) after.tensors.delete(at(block, "self_attn.rotary_emb.inv_freq"));
+  const report = await verified(before, after);
+  t.strictSame(told(report), [
+    "warns tensor-missing | block 0 | has no model.layers.0.self_attn.rotary_emb.inv_freq",
+    "warns tensor-missing | block 2, a copy of block 1 | has no model.layers.2.self_attn.rotary_emb.inv_freq",
+  ]);
+  t.equal(report.verdict, "identity");
+});
+
+t.test("settings are compared as values, at any depth", (t) => {
+  const config = (text: string, name = "config.json"): Config => ({
+    dialect: "hf",
+    documents: new Map([[name, JsonDocument.parse(name, text)]]),
+  });
+  const edit = (path: string, after: JsonValue | undefined): ConfigEdit => ({
+    document: "config.json",
+    path,
+    ...(after === undefined ? {} : { after }),
+  });
+  for (const [before, after, edits, found] of [
+    ['{"a": NaN, "b": 1e4}', '{"a": NaN, "b": 10000.0}', [], []],
+    [
+      '{"a": [1, [2]]}',
+      '{"a": [1, [2], 3]}',
+      [],
+      ["setting-changed a expected [1,[2]] (2 entries), found [1,[2],3] (3 entries)"],
+    ],
+    [
+      '{"a": [{"b": 1}]}',
+      '{"a": [{"b": 1, "c": 2}]}',
+      [],
+      ['setting-changed a expected [{"b":1}] (1 entries), found [{"b":1,"c":2}] (1 entries)'],
+    ],
+    ['{"a": {"b": {"c": null}}}', '{"a": {"b": {}}}', [], ["setting-changed a.b.c expected null, found nothing"]],
+    ['{"text": {"torch_dtype": "float16"}}', '{"text": {"dtype": "float16"}}', [], []],
+    ['{"dtype": "float16"}', '{"dtype": "float32"}', [], ['setting-changed dtype expected "float16", found "float32"']],
+    ['{"a": {"x.y": 1}}', '{"a": {"x.y": 2}}', [edit("a.x.y", 2)], []],
+    ["{}", "{}", [edit("new", [1])], ["setting-stale new expected [1] (1 entries), found nothing"]],
+    ['{"old": 1}', "{}", [edit("old", undefined)], []],
+    ['{"old": 1}', '{"old": 1}', [edit("old", undefined)], ["setting-stale old expected nothing, found 1"]],
+  ] as const) {
+    const told = compareSettings(config(before), config(after), edits).map(
+      (each) => `${each.code} ${each.at.replace("config.json: ", "")} ${each.message}`,
+    );
+    t.strictSame(told, found, `${before} ${after}`);
+  }
+  const generation = compareSettings(
+    config('{"a": 1}', "generation_config.json"),
+    config('{"a": 2}', "generation_config.json"),
+    [],
+  );
+  t.strictSame(
+    generation.map((each) => each.severity),
+    ["warns"],
+    "how to sample is not what to compute",
+  );
+  const gone = compareSettings(config("{}", "generation_config.json"), config("{}"), []);
+  t.strictSame(
+    gone.map((each) => `${each.severity} ${each.code} ${each.at}`),
+    ["warns settings-missing generation_config.json", "info label-changed config.json"],
+  );
+  const metadata = (entry: GgufEntry): Config => ({
+    dialect: "gguf",
+    metadata: { version: 3, bigEndian: false, alignment: 32, entries: new Map([[entry.key, entry]]) },
+  });
+  const float = metadata(encodeGgufEntry("x.scale", "f32", 0.1));
+  t.strictSame(compareSettings(float, float, [{ document: "metadata", path: "x.scale", after: 0.1 }]), []);
+  t.end();
+});
+
+t.test("patterns of any length are compared in phase", async (t) => {
+  const pattern = Uint8Array.of(1, 2, 3);
+  const data = Buffer.alloc(600_000, pattern);
+  const comparison = new Comparison(data.length, undefined);
+  const tensor = (bytes: Buffer): TensorRef => ({
+    kind: "stored",
+    dtype: "U8",
+    shape: [bytes.length],
+    bytes: bytes.length,
+    source: memorySource("pattern", bytes),
+    offset: 0,
+  });
+  const compare = (bytes: Buffer) => finish(comparison.compare(tensor(bytes), filled(tensor(bytes), pattern)));
+  t.strictSame(await compare(data), { negativeZero: false });
+  data.writeUInt8(9, 599_999);
+  t.strictSame((await compare(data)).difference?.first, 599_999);
 });
 
 /** Blocks of 3 MiB and a bit, so that every tensor takes several reads. */
@@ -830,9 +1008,12 @@ t.test("files are compared piece by piece: the last byte of a long tensor counts
 });
 
 t.test("an abort stops the run, while blocks are sought and while they are compared", async (t) => {
-  for (const phase of ["find blocks", "compare"]) {
+  for (const [phase, before] of [
+    ["find blocks", llama()],
+    ["compare", large()],
+  ] as const) {
     const abort = new AbortController();
-    const run = verifyStructure(opened(large(), "before"), opened(expanded(large(), [0, 1, 1]), "after"), {
+    const run = verifyStructure(opened(before, "before"), opened(expanded(before, [0, 1, 1]), "after"), {
       signal: abort.signal,
     });
     const stop = (event: RunEvent): void => {

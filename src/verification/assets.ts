@@ -1,10 +1,10 @@
-// Compares the files that hold neither weights nor settings: tokenizer, templates, licence. They never refute an identity.
+// Compares the files that hold neither weights nor settings: tokenizer, templates, licence. Their loss refutes nothing.
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { RunEvent } from "../events.ts";
 import type { TensorRef } from "../tensor/reference.ts";
 import type { ByteSource } from "../tensor/source.ts";
 import type { Comparison } from "./comparison.ts";
-import { type Finding, finding } from "./report.ts";
+import { type Finding, finding, type Severity } from "./report.ts";
 
 /** Bytes of AFTER that `compareAssets` will read. */
 export function assetBytes(before: Checkpoint, after: Checkpoint): number {
@@ -13,7 +13,7 @@ export function assetBytes(before: Checkpoint, after: Checkpoint): number {
   return bytes;
 }
 
-/** Files that only AFTER has are nobody's loss: plans, masks, model cards. */
+/** Files that only AFTER has are nobody's loss: plans, masks, model cards. Code that a model runs (`auto_map`) must be the same. */
 export async function* compareAssets(
   before: Checkpoint,
   after: Checkpoint,
@@ -22,16 +22,23 @@ export async function* compareAssets(
   const findings: Finding[] = [];
   for (const [path, source] of before.assets) {
     const found = after.assets.get(path);
-    if (found === undefined) findings.push(finding("asset-missing", path, "is in BEFORE and not in AFTER"));
+    const detail: { readonly severity?: Severity } = isModelCode(before, path) ? { severity: "leaves-open" } : {};
+    if (found === undefined) findings.push(finding("asset-missing", path, "is in BEFORE and not in AFTER", detail));
     else if (found.size !== source.size) {
-      findings.push(finding("asset-changed", path, `expected ${source.size} bytes, found ${found.size}`));
+      findings.push(finding("asset-changed", path, `expected ${source.size} bytes, found ${found.size}`, detail));
     } else {
       const { difference } = yield* comparison.compare(wholeFile(found), wholeFile(source), true);
       if (difference === undefined) continue;
-      findings.push(finding("asset-changed", path, `differs from BEFORE's from byte ${difference.first} on`));
+      findings.push(finding("asset-changed", path, `differs from BEFORE's from byte ${difference.first} on`, detail));
     }
   }
   return findings;
+}
+
+/** Python beside the weights, in a checkpoint that says it brings its own model. */
+function isModelCode({ config }: Checkpoint, path: string): boolean {
+  if (config.dialect === "gguf" || !path.endsWith(".py")) return false;
+  return config.documents.get("config.json")?.get(["auto_map"]) !== undefined;
 }
 
 function wholeFile(source: ByteSource): TensorRef {

@@ -28,7 +28,10 @@ export function findNumbering(architecture: Architecture, names: Iterable<string
     list.push(name);
     found.set(number, list);
   }
-  const end = Math.max(-1, ...found.keys()) + 1;
+  // Any block of BEFORE may be lost from AFTER, but no more: a larger number is a stray name, which "tensor-added" reports.
+  const limit = found.size + architecture.blocks.length;
+  for (const number of [...found.keys()]) if (number >= limit) found.delete(number);
+  const end = [...found.keys()].reduce((most, number) => Math.max(most, number + 1), 0);
   return { blocks: Math.min(end, onlyTail), names: found };
 }
 
