@@ -1,5 +1,6 @@
 // The list of verbs, and the help that fits on one screen. Knows names only; verbs/ holds the rest.
 import { ExpandError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
 import type { Verb } from "./verb.ts";
 
 const LOADERS: Readonly<Record<string, () => Promise<Verb>>> = {
@@ -44,24 +45,7 @@ export async function loadVerb(name: string): Promise<Verb> {
   });
 }
 
-/** The verb within two edits of a word, if there is one. */
+/** The verb that a word was probably meant to be, if there is one. */
 export function nearestVerb(word: string): string | undefined {
-  const ranked = VERB_NAMES.map((name) => ({ name, edits: distance(word.toLowerCase(), name) }));
-  ranked.sort((a, b) => a.edits - b.edits);
-  const best = ranked[0];
-  return best !== undefined && best.edits <= 2 ? best.name : undefined;
-}
-
-/** Levenshtein distance. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, change));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+  return nearest(word.toLowerCase(), VERB_NAMES)[0];
 }

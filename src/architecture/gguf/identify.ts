@@ -4,16 +4,16 @@ import { type GgufMetadata, ggufString } from "../../checkpoint/gguf-metadata.ts
 import { ExpandError } from "../../errors.ts";
 import { RECORDS } from "./families/records.ts";
 import type { GgufFamily } from "./family.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../../nearest.ts";
 import type { Settings } from "./settings.ts";
 
 /** `general.type` values that are no models (gguf-py constants.py, GGUFType), and `general.architecture` values that say the same. */
-const NO_MODEL: Readonly<Record<string, string>> = {
-  adapter: "a LoRA adapter",
-  imatrix: "an importance matrix",
-  mmproj: "a vision or audio projector (mmproj)",
-  clip: "a vision or audio projector (mmproj)",
-};
+const NO_MODEL: ReadonlyMap<string | undefined, string> = new Map([
+  ["adapter", "a LoRA adapter"],
+  ["imatrix", "an importance matrix"],
+  ["mmproj", "a vision or audio projector (mmproj)"],
+  ["clip", "a vision or audio projector (mmproj)"],
+]);
 
 /** Scalar keys about block indices, and the value that says nothing. No value: the key alone is enough to stop. */
 const INDEX_KEYS: Readonly<Record<string, number | undefined>> = {
@@ -36,7 +36,7 @@ const INDEX_KEYS: Readonly<Record<string, number | undefined>> = {
 export function architectureName(checkpoint: Checkpoint, metadata: GgufMetadata): string {
   const type = textOf(metadata, "general.type");
   const architecture = textOf(metadata, "general.architecture");
-  const kind = NO_MODEL[type ?? ""] ?? NO_MODEL[architecture ?? ""];
+  const kind = NO_MODEL.get(type) ?? NO_MODEL.get(architecture);
   if (kind !== undefined) refuseFile(checkpoint, `is ${kind}, not a model`);
   if (architecture === undefined) {
     throw new ExpandError("damaged", 'has no key "general.architecture"', {

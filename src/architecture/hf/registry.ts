@@ -1,5 +1,6 @@
 // Finds the record of a model type. Names only: never looks at tensors.
 import { ExpandError } from "../../errors.ts";
+import { nearest } from "../../nearest.ts";
 import { FAMILIES } from "./families/index.ts";
 import type { Family, Refused, Wrapper } from "./family.ts";
 
@@ -31,26 +32,9 @@ export function entryOf(modelType: string): Entry | undefined {
 
 /** Throws "unsupported" with the nearest known names. */
 export function unknownModelType(modelType: string): ExpandError {
-  const nearest = knownModelTypes()
-    .map((type) => ({ type, distance: editDistance(type, modelType) }))
-    .sort((a, b) => a.distance - b.distance)
-    .slice(0, 3)
-    .map((found) => found.type);
+  const near = nearest(modelType, knownModelTypes());
   return new ExpandError("unsupported", `${JSON.stringify(modelType)} is not a known model type`, {
     at: "config.json",
-    fix: `Check model_type (the nearest known ones are ${nearest.join(", ")}), or report the model.`,
+    fix: `Check model_type${near.length === 0 ? "" : ` (near: ${near.join(", ")})`}, or report the model.`,
   });
-}
-
-/** Levenshtein distance, one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (const [i, x] of [...a].entries()) {
-    const next = [i + 1];
-    for (const [j, y] of [...b].entries()) {
-      next.push(Math.min((row[j] ?? 0) + (x === y ? 0 : 1), (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }
