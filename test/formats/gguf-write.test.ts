@@ -91,6 +91,26 @@ t.test("the segments of a plan touch each other, and neighbours of the source ar
   t.same(shape(backwards).slice(2), ["copy 160 64", "copy 224 64", "copy 288 64", "copy 352 64"]);
 });
 
+t.test("neighbours in number only, from two sources, are copied one by one", (t) => {
+  const [first, second] = ["a", "b"].map((name) => memorySource(name, new Uint8Array(128)));
+  if (first === undefined || second === undefined) throw new TypeError("two sources");
+  const tensors = new Map<string, TensorRef>([
+    ["a", { kind: "stored", dtype: "F32", shape: [16], bytes: 64, source: first, offset: 0 }],
+    ["b", { kind: "stored", dtype: "F32", shape: [16], bytes: 64, source: second, offset: 64 }],
+  ]);
+  const [plan] = planGguf({ metadata: METADATA, tensors }, { name: "out.gguf" });
+  t.same(shape(plan).slice(-2), ["copy 96 64", "copy 160 64"]);
+  t.end();
+});
+
+t.test("split keys of a source are not written into one file", async (t) => {
+  const entries = new Map(["split.no", "split.count", "k"].map((key) => [key, encodeGgufEntry(key, "u16", 3)]));
+  const [plan] = planGguf({ metadata: { ...METADATA, entries }, tensors: new Map() }, { name: "out.gguf" });
+  const directory = t.testdir({});
+  if (plan !== undefined) writePlan(directory, plan);
+  t.ok(equal(fs.readFileSync(path.join(directory, "out.gguf")), build({ keys: [["k", u16(3)]] })));
+});
+
 /** Each segment as "kind start length"; the plan's own size must be the end of the last one. */
 function shape(plan: FilePlan | undefined): readonly string[] {
   let end = 0;
