@@ -101,7 +101,7 @@ async function compare(source: Source, before: Buffer, zero: ZeroMode, shows: st
   );
 }
 
-/** Each setting that the plan writes is needed: without it, llama.cpp refuses the file or computes something else. */
+/** Each setting that the plan writes besides the block count is needed: without it, llama.cpp refuses the file or computes something else. */
 function checkEdits(
   source: Source,
   before: Buffer,
@@ -110,6 +110,7 @@ function checkEdits(
   plan: Plan,
 ): void {
   for (const { path: key } of plan.config) {
+    if (key.endsWith(".block_count")) continue;
     // A list without a warning says what the copies do; the originals are right without it.
     if (/pattern$|recurrent_layers$/.test(key) && !plan.warnings.some((warning) => warning.includes(key))) continue;
     const careless = { ...plan, config: plan.config.filter((edit) => edit.path !== key) };
