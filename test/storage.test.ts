@@ -6,8 +6,11 @@ import path from "node:path";
 import t from "tap";
 import { ExpandError } from "../src/errors.ts";
 import { finish, type RunEvent } from "../src/events.ts";
+import { Control } from "../src/storage/control.ts";
+import { copyFile } from "../src/storage/copy.ts";
 import { outputFailure, sourceFailure } from "../src/storage/failure.ts";
 import type { FilePlan, Segment, WrittenFile } from "../src/storage/file-plan.ts";
+import { copyJob } from "../src/storage/job.ts";
 import { checkFreeSpace, claimOutput, freeSpaceNeeded, isInside } from "../src/storage/output.ts";
 import type { WriteOptions } from "../src/storage/write.ts";
 import { type ByteSource, fileSource, memorySource } from "../src/tensor/source.ts";
@@ -208,6 +211,48 @@ t.test("where hard links are impossible, the file is copied and a note says so o
   t.strictSame(notes, [
     { kind: "note", level: "warning", text: "Hard links to the source cannot be made here (EXDEV); copied instead." },
   ]);
+});
+
+t.test("where ranges can be cloned, only their unaligned ends are written", async (t) => {
+  const home = t.testdir();
+  const a = path.join(home, "a");
+  fs.writeFileSync(a, noise(3 * MIB, 1));
+  const source = fileSource(a);
+  const file = plan("out", [
+    noise(1000, 2),
+    { source, from: 5 * 4096 + 1000, length: MIB },
+    { pattern: [0], length: 10_000 },
+    { source, from: 77, length: MIB },
+  ]);
+  const clones: number[][] = [];
+  const cloneRange = (from: number, at: number, to: number, start: number, length: number): boolean => {
+    clones.push([at, start, length]);
+    const bytes = Buffer.alloc(length);
+    fs.readSync(from, bytes, 0, length, at);
+    return fs.writeSync(to, bytes, 0, length, start) === length;
+  };
+  const refuse = (): boolean => false;
+  const bytes = await expected(file);
+  for (const hash of [true, false]) {
+    for (const [name, range] of Object.entries({ cloned: cloneRange, refused: refuse })) {
+      const job = copyJob(file, path.join(home, name), { ...OPTIONS, hash, clone: true });
+      const control = new Control();
+      const outcome = await copyFile(job, {
+        control,
+        buffer: new Uint8Array(512 * 1024),
+        yields: false,
+        cloneRange: range,
+      });
+      t.ok(fs.readFileSync(job.path).equals(bytes), `${name}, hash ${hash}`);
+      t.equal(control.done, file.size);
+      if (hash) t.equal(outcome.sha256, createHash("sha256").update(bytes).digest("hex"));
+      fs.rmSync(job.path);
+    }
+  }
+  // The second copy's ends have different phases, so it can share nothing.
+  const aligned = [6 * 4096, 4096, MIB - 4096];
+  t.strictSame(clones, [aligned, aligned]);
+  t.equal(freeSpaceNeeded([file], { sparse: true, link: false, clone: true }), 1000);
 });
 
 t.test("plans that contradict themselves are refused before a byte is written", async (t) => {

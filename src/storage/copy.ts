@@ -3,10 +3,11 @@ import { createHash, type Hash } from "node:crypto";
 import fs from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ExpandError } from "../errors.ts";
+import { type CloneRange, loadCloneRange } from "./clone.ts";
 import type { Control } from "./control.ts";
 import { openDirect } from "./direct.ts";
 import { outputFailure } from "./failure.ts";
-import type { CopyJob, Piece } from "./job.ts";
+import type { CopyJob, CopyPiece, Piece } from "./job.ts";
 import { linkSource } from "./link.ts";
 import { BufferedSink, CHUNK, ReadOnly, type Sink } from "./sink.ts";
 import { OpenSources } from "./sources.ts";
@@ -24,6 +25,8 @@ export interface CopyThread {
   readonly buffer: Uint8Array;
   /** True where signals and timers must get a turn between chunks. */
   readonly yields: boolean;
+  /** How ranges are cloned, when not in the system's way. */
+  readonly cloneRange?: CloneRange;
 }
 
 const ZEROS = new Uint8Array(CHUNK);
@@ -56,7 +59,8 @@ interface Work {
 async function writeAll(job: CopyJob, thread: CopyThread, work: Work): Promise<void> {
   const linked = job.link && linkSource(job, work.notes);
   if (linked && !job.hash) return thread.control.add(job.size);
-  const sink = linked ? new ReadOnly(thread.buffer) : openSink(job, thread, work.notes);
+  const cloneRange = job.clone ? (thread.cloneRange ?? (await loadCloneRange())) : undefined;
+  const sink = linked ? new ReadOnly(thread.buffer) : openSink(job, thread, work.notes, cloneRange);
   try {
     for (const piece of job.pieces) await writePiece(piece, sink, thread, work);
     await sink.finish();
@@ -65,23 +69,37 @@ async function writeAll(job: CopyJob, thread: CopyThread, work: Work): Promise<v
   }
 }
 
-function openSink(job: CopyJob, thread: CopyThread, notes: string[]): Sink {
+function openSink(job: CopyJob, thread: CopyThread, notes: string[], cloneRange: CloneRange | undefined): Sink {
   const direct = job.direct ? openDirect(job.path, job.size, job.sparse) : undefined;
   if (direct !== undefined) return direct;
   if (job.direct) notes.push("The output's file system takes no direct writes; wrote through the page cache instead.");
-  return new BufferedSink(job.path, job.size, job.sparse, thread.buffer);
+  return new BufferedSink(job.path, job.size, job.sparse, thread.buffer, cloneRange);
 }
 
 async function writePiece(piece: Piece, sink: Sink, thread: CopyThread, work: Work): Promise<void> {
+  const shared = piece.kind === "copy" && piece.clone === true && share(piece, sink, work);
   for (let done = 0; done < piece.length; ) {
     if (thread.control.stopped) throw new ExpandError("interrupted", "interrupted");
     if (thread.yields) await nextTurn();
-    const left = piece.length - done;
-    const skipped = piece.kind === "zeros" ? sink.hole(Math.min(left, LONGEST_HOLE)) : 0;
-    const length = skipped > 0 ? hashZeros(work.hash, skipped) : await writeChunk(piece, done, sink, work);
+    const length =
+      passOver(piece, piece.length - done, shared, sink, work) || (await writeChunk(piece, done, sink, work));
     thread.control.add(length);
     done += length;
   }
+}
+
+/** True when the whole piece now shares the bytes of its source. */
+function share(piece: CopyPiece, sink: Sink, work: Work): boolean {
+  const fd = work.sources.descriptor(piece.source);
+  return fd !== undefined && sink.clone(fd, piece.from, piece.length);
+}
+
+/** How many of the next `left` bytes were done without moving any; 0 when they have to be read. */
+function passOver(piece: Piece, left: number, shared: boolean, sink: Sink, work: Work): number {
+  if (piece.kind === "zeros") return hashZeros(work.hash, sink.hole(Math.min(left, LONGEST_HOLE)));
+  if (!shared || work.hash !== undefined) return 0;
+  sink.commit(left);
+  return left;
 }
 
 async function writeChunk(piece: Piece, done: number, sink: Sink, work: Work): Promise<number> {

@@ -95,6 +95,10 @@ class DirectSink implements Sink {
     return padding + empty;
   }
 
+  clone(): boolean {
+    return false;
+  }
+
   async finish(): Promise<void> {
     if (this.#filled > 0) this.#send();
     for (const slot of this.#slots) await settled(slot);

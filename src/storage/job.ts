@@ -2,14 +2,27 @@
 import { ExpandError } from "../errors.ts";
 import { isZero } from "../tensor/reference.ts";
 import type { ByteSource } from "../tensor/source.ts";
+import { CLONE_ALIGNMENT } from "./clone.ts";
 import type { FilePlan, Segment } from "./file-plan.ts";
+
+/** Shorter runs are copied: a clone is a transaction of the file system. */
+const SHORTEST_CLONE = 256 * 1024;
 
 /** One run of destination bytes; each piece starts where the one before it ends. */
 export type Piece =
   | { readonly kind: "bytes"; readonly length: number; readonly data: Uint8Array }
-  | { readonly kind: "copy"; readonly length: number; readonly source: number; readonly from: number }
+  | CopyPiece
   | { readonly kind: "fill"; readonly length: number; readonly pattern: Uint8Array }
   | { readonly kind: "zeros"; readonly length: number };
+
+export interface CopyPiece {
+  readonly kind: "copy";
+  readonly length: number;
+  readonly source: number;
+  readonly from: number;
+  /** True when both ends are aligned so that the ranges may share their bytes. */
+  readonly clone?: true;
+}
 
 /** A source by its path, or, only on the thread that owns it, by a function. */
 export type JobSource = { readonly name: string; readonly size: number; readonly identity: string } & (
@@ -22,6 +35,8 @@ export interface CopyOptions {
   readonly sparse: boolean;
   readonly link: boolean;
   readonly direct?: boolean;
+  /** The output's file system can share bytes with sources: cut long copies so that it does. */
+  readonly clone?: boolean;
 }
 
 /** Make the file `path`; `name` is what the user will see. Crosses threads unless a source has a `read`. */
@@ -48,15 +63,15 @@ export function copyJob(file: FilePlan, path: string, options: CopyOptions): Cop
     else if (piece.length > 0) pieces.push(piece);
   }
   if (end !== file.size) throw gap(file, file.size, end);
-  const { hash, sparse, link, direct = false } = options;
-  const linkable = link && isWholeSource(file);
+  const { hash, sparse, direct = false, clone = false } = options;
+  const link = options.link && isWholeSource(file);
   return {
     name: file.name,
     path,
     size: file.size,
-    pieces,
+    pieces: clone ? cutForClones(pieces) : pieces,
     sources: sources.map(jobSource),
-    ...{ hash, sparse, link: linkable, direct },
+    ...{ hash, sparse, link, direct, clone },
   };
 }
 
@@ -105,6 +120,24 @@ function join(first: Piece, second: Piece): Piece | undefined {
     return touch ? { ...first, length } : undefined;
   }
   return first.kind === "zeros" && second.kind === "zeros" ? { kind: "zeros", length } : undefined;
+}
+
+/** Cuts copies whose two ends have the same phase into an unaligned head, an aligned body that can be cloned, and a tail. */
+function cutForClones(pieces: readonly Piece[]): Piece[] {
+  let to = 0;
+  return pieces.flatMap((piece): Piece[] => {
+    const head = (CLONE_ALIGNMENT - (to % CLONE_ALIGNMENT)) % CLONE_ALIGNMENT;
+    to += piece.length;
+    if (piece.kind !== "copy" || (piece.from + head) % CLONE_ALIGNMENT !== 0 || piece.length - head < SHORTEST_CLONE)
+      return [piece];
+    const body = Math.floor((piece.length - head) / CLONE_ALIGNMENT) * CLONE_ALIGNMENT;
+    const parts: CopyPiece[] = [
+      { ...piece, length: head },
+      { ...piece, from: piece.from + head, length: body, clone: true },
+      { ...piece, from: piece.from + head + body, length: piece.length - head - body },
+    ];
+    return parts.filter((part) => part.length > 0);
+  });
 }
 
 function jobSource(source: ByteSource): JobSource {

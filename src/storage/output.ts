@@ -54,18 +54,22 @@ function removeStale(directory: string, partial: string): void {
   }
 }
 
-/** Bytes that writing these files takes from the disk: all but holes and hard links. */
-export function freeSpaceNeeded(
-  files: readonly FilePlan[],
-  options: { readonly sparse: boolean; readonly link: boolean },
-): number {
+export interface SpaceOptions {
+  readonly sparse: boolean;
+  readonly link: boolean;
+  /** Copies share the bytes of their sources, nearly all of them. */
+  readonly clone?: boolean;
+}
+
+/** Bytes that writing these files takes from the disk: all but holes, hard links and clones. */
+export function freeSpaceNeeded(files: readonly FilePlan[], options: SpaceOptions): number {
   let total = 0;
   for (const file of files) {
     if (options.link && isWholeSource(file)) continue;
     total += file.size;
-    if (!options.sparse) continue;
     for (const segment of file.segments) {
-      if (segment.kind === "fill" && isZero(segment.pattern)) total -= segment.length;
+      if (segment.kind === "fill" && options.sparse && isZero(segment.pattern)) total -= segment.length;
+      if (segment.kind === "copy" && options.clone === true) total -= segment.length;
     }
   }
   return total;
@@ -92,7 +96,8 @@ export function isInside(child: string, parent: string): boolean {
   return steps === "" || (steps.split(path.sep)[0] !== ".." && !path.isAbsolute(steps));
 }
 
-function nearestExisting(directory: string): string {
+/** The directory itself, or the nearest one above it that is there. */
+export function nearestExisting(directory: string): string {
   let found = path.resolve(directory);
   while (!fs.existsSync(found) && path.dirname(found) !== found) found = path.dirname(found);
   return found;

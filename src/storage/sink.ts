@@ -1,6 +1,7 @@
 // Where the bytes of one file go, in order: through the page cache here, past it in direct.ts. Never knows where they come from.
 import fs from "node:fs";
 import { promisify } from "node:util";
+import type { CloneRange } from "./clone.ts";
 
 /** Takes the bytes of one file from first to last: ask for room, fill it, commit it. */
 export interface Sink {
@@ -10,6 +11,8 @@ export interface Sink {
   commit(length: number): void;
   /** How many of the next `length` bytes, all zeros, were left as a hole; 0 when they have to be written. */
   hole(length: number): number;
+  /** Tries to let the next `length` bytes share those of an open source. Where true, they are still committed, but not written. */
+  clone(fd: number, from: number, length: number): boolean;
   /** Returns when every byte is on the disk. */
   finish(): Promise<void>;
   close(): Promise<void>;
@@ -34,11 +37,15 @@ export class BufferedSink implements Sink {
   readonly #buffer: Uint8Array;
   readonly #sparse: boolean;
   readonly #flushes: Promise<unknown>[] = [];
+  readonly #cloneRange: CloneRange | undefined;
   #at = 0;
+  /** Bytes before this one share a source's. */
+  #cloned = 0;
   #unflushed = 0;
 
   /** `buffer` is used until `close`, by this file alone. */
-  constructor(path: string, size: number, sparse: boolean, buffer: Uint8Array) {
+  constructor(path: string, size: number, sparse: boolean, buffer: Uint8Array, cloneRange?: CloneRange) {
+    this.#cloneRange = cloneRange;
     this.#fd = fs.openSync(path, "wx");
     this.#buffer = buffer;
     this.#sparse = sparse;
@@ -50,6 +57,10 @@ export class BufferedSink implements Sink {
   }
 
   commit(length: number): void {
+    if (this.#at < this.#cloned) {
+      this.#at += length;
+      return;
+    }
     let done = 0;
     // A disk that fills up answers with a short write first, and with ENOSPC the next time.
     while (done < length) done += fs.writeSync(this.#fd, this.#buffer, done, length - done, this.#at + done);
@@ -62,6 +73,12 @@ export class BufferedSink implements Sink {
     if (!this.#sparse) return 0;
     this.#at += length;
     return length;
+  }
+
+  clone(fd: number, from: number, length: number): boolean {
+    if (this.#cloneRange?.(fd, from, this.#fd, this.#at, length) !== true) return false;
+    this.#cloned = this.#at + length;
+    return true;
   }
 
   async finish(): Promise<void> {
@@ -97,6 +114,10 @@ export class ReadOnly implements Sink {
 
   hole(): number {
     return 0;
+  }
+
+  clone(): boolean {
+    return true;
   }
 
   async finish(): Promise<void> {}

@@ -28,6 +28,13 @@ export class OpenSources {
     return undefined;
   }
 
+  /** A descriptor of the file behind a source, until `close`; undefined when it is no file. */
+  descriptor(index: number): number | undefined {
+    const source = this.#source(index);
+    if ("read" in source) return undefined;
+    return this.#descriptors.get(index) ?? this.#open(index, source.path);
+  }
+
   /** Throws "input" when a source that was read is no longer the file that was planned with. */
   checkUnchanged(): void {
     for (const index of this.#descriptors.keys()) checkIdentity(this.#source(index));

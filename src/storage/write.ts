@@ -2,13 +2,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ExpandError, throwIfAborted } from "../errors.ts";
 import type { Run, RunEvent, RunOptions } from "../events.ts";
+import { canClone } from "./clone.ts";
 import { Control } from "./control.ts";
 import type { CopyOutcome } from "./copy.ts";
 import { copyAll } from "./crew.ts";
 import type { FilePlan, WrittenFile } from "./file-plan.ts";
-import { type CopyJob, copyJob } from "./job.ts";
+import { type CopyJob, type CopyOptions, copyJob } from "./job.ts";
 import { type JournalLine, partialDirectory, readJournal } from "./journal.ts";
-import { checkFreeSpace, freeSpaceNeeded } from "./output.ts";
+import { checkFreeSpace, freeSpaceNeeded, nearestExisting } from "./output.ts";
 import { Publication } from "./publication.ts";
 
 export interface WriteOptions extends RunOptions {
@@ -46,15 +47,17 @@ export async function* writeFiles(
   const earlier = finishedEarlier(directory, files, options);
   const written = new Map(files.flatMap((file) => resumedFile(file, earlier.get(file.name), options.hash)));
   const missing = files.filter((file) => !written.has(file.name));
-  checkFreeSpace(directory, freeSpaceNeeded(missing, options));
+  const clone = options.direct !== true && (await canClone(nearestExisting(directory)));
+  checkFreeSpace(directory, freeSpaceNeeded(missing, { ...options, clone }));
   const publication = await Publication.open(directory, files, options.key, earlier.values());
   try {
     yield { kind: "phase", name: "write" };
-    for (const file of yield* copyFiles(missing, publication, options, "each")) written.set(file.name, file);
+    for (const file of yield* copyFiles(missing, publication, { ...options, clone }, "each"))
+      written.set(file.name, file);
     const shards = files.flatMap((file) => written.get(file.name) ?? []);
     const last = finals(shards);
     checkNames([...files, ...last]);
-    const small = yield* copyFiles(last, publication, options, "together");
+    const small = yield* copyFiles(last, publication, { ...options, clone }, "together");
     await publication.complete();
     return [...shards, ...small];
   } finally {
@@ -66,7 +69,7 @@ export async function* writeFiles(
 async function* copyFiles(
   files: readonly FilePlan[],
   publication: Publication,
-  options: WriteOptions,
+  options: CopyOptions & RunOptions,
   publish: "each" | "together",
 ): Run<readonly WrittenFile[]> {
   const jobs = files.map((file) => copyJob(file, publication.nextPath(), options));
