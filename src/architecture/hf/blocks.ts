@@ -42,12 +42,11 @@ export function blocksOf(input: BlocksInput): Blocks {
     blockAt(input.count + at, input, [...slots, extra]),
   );
   const locked = new Map(all.flatMap(({ block, noCopy }) => (noCopy === undefined ? [] : [[block.index, noCopy]])));
-  const blocks = all.map(({ block }) => block);
   checkAlike(
-    blocks.filter((block) => !locked.has(block.index)),
+    all.filter(({ block }) => !locked.has(block.index)),
     input,
   );
-  return { blocks, tail: tail.map(({ block }) => block), locked };
+  return { blocks: all.map(({ block }) => block), tail: tail.map(({ block }) => block), locked };
 }
 
 /** Blocks 0 to count-1 are there, and behind them nothing or exactly the announced tail. Returns their number. */
@@ -70,6 +69,8 @@ function checkIndices(input: BlocksInput): number {
 
 interface ClaimedBlock {
   readonly block: Block;
+  /** Names of its weights inside the block, whatever form they are stored in. */
+  readonly plain: ReadonlySet<string>;
   readonly noCopy: string | undefined;
 }
 
@@ -97,7 +98,11 @@ function blockAt(index: number, input: BlocksInput, slots: readonly Slot[]): Cla
     fixed: fixedOf(modules, context),
     buffers: buffersOf(modules, weights),
   };
-  return { block, noCopy: modules.find((module) => module.noCopy !== undefined)?.noCopy };
+  return {
+    block,
+    plain: plainNames(weights, input),
+    noCopy: modules.find((module) => module.noCopy !== undefined)?.noCopy,
+  };
 }
 
 function hiddenSize(settings: Settings): number | undefined {
@@ -137,21 +142,28 @@ function kindAt(index: number, modules: readonly Module[], input: BlocksInput): 
   return all.length === 0 ? "block" : all.join("/");
 }
 
-/** Blocks of one kind have the same names: one that lacks a tensor is damaged. */
-function checkAlike(blocks: readonly Block[], input: BlocksInput): void {
-  const first = new Map<string, Block>();
-  for (const block of blocks) {
-    const other = first.get(block.kind) ?? block;
-    first.set(block.kind, other);
-    const [name] = [...other.tensors.keys()].filter((suffix) => !block.tensors.has(suffix));
-    const [more] = [...block.tensors.keys()].filter((suffix) => !other.tensors.has(suffix));
+/** A quantized checkpoint may leave a module out of some blocks' quantization, and some methods add a bias to what they quantize. */
+function plainNames(weights: Weights, input: BlocksInput): ReadonlySet<string> {
+  const names = [...weights.stored.keys()];
+  return new Set(input.quantization.method === "none" ? names : names.filter((name) => !name.endsWith(".bias")));
+}
+
+/** Blocks of one kind have the same weights: one that lacks a weight is damaged. */
+function checkAlike(blocks: readonly ClaimedBlock[], input: BlocksInput): void {
+  const first = new Map<string, ClaimedBlock>();
+  for (const claimed of blocks) {
+    const { kind } = claimed.block;
+    const other = first.get(kind) ?? claimed;
+    first.set(kind, other);
+    const [name] = [...other.plain].filter((suffix) => !claimed.plain.has(suffix));
+    const [more] = [...claimed.plain].filter((suffix) => !other.plain.has(suffix));
     if (name === undefined && more === undefined) continue;
-    const [has, lacks, tensor] = name === undefined ? [block, other, more] : [other, block, name];
+    const [has, lacks, tensor] = name === undefined ? [claimed, other, more] : [other, claimed, name];
     throw new ExpandError(
       "damaged",
-      `block ${has.index} has a tensor ${tensor}, but block ${lacks.index} of the same kind (${block.kind}) has none`,
+      `block ${has.block.index} has a tensor ${tensor}, but block ${lacks.block.index} of the same kind (${kind}) has none`,
       {
-        at: blockPrefix(input.model.stack, input.names.base, lacks.index).slice(0, -1),
+        at: blockPrefix(input.model.stack, input.names.base, lacks.block.index).slice(0, -1),
         fix: "Download the checkpoint again; tensors are missing.",
       },
     );

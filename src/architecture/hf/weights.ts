@@ -45,9 +45,9 @@ export function weightsOf(
   return { stored, attached };
 }
 
-/** Plain names of the weights that a tensor may be a part of: x.qweight, x.weight_packed, x.weight.absmax of x.weight; x_blocks of x. */
+/** Plain names of the weights that a tensor may be a part of: x.qweight, x.weight_packed, x.weight.absmax of x.weight; x_blocks and x_scale_inv of x. */
 function candidates(suffix: string): readonly string[] {
   const module = /^(.+?)\.(?:weight\..+|[^.]+)$/.exec(suffix)?.[1];
-  const fused = /^(.+)_(?:blocks|scales)$/.exec(suffix)?.[1];
+  const fused = /^(.+)_(?:blocks|scales|scale|scale_inv)$/.exec(suffix)?.[1];
   return [...(module === undefined ? [] : [`${module}.weight`]), ...(fused === undefined ? [] : [fused])];
 }
