@@ -822,6 +822,11 @@ const ADAPTED: Readonly<Record<string, Adapted>> = {
     after: [0, 5],
     edits: ["deepseek2.attention.q_lora_rank: absent -> 0 (u32)"],
   },
+  "a lite DeepSeek that stays one needs nothing, whatever its query rank says": {
+    model: { architecture: "deepseek2", blocks: 26, settings: { ".attention.q_lora_rank": u32(8) } },
+    after: [1],
+    edits: [],
+  },
   "gating that followed from the block count is written": {
     model: {
       architecture: "deepseek2",

@@ -163,7 +163,7 @@ export const PATTERNED_CASES: readonly Case[] = [
         ".swiglu_clamp_exp": ["array", "f32", [0, 0, 7, 0, 5, 0]],
       },
     }),
-    after: [0, 3],
+    after: [1, 3],
   },
   {
     model: model({
