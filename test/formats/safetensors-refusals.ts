@@ -126,6 +126,11 @@ export const REFUSALS: readonly (readonly [string, Uint8Array, string])[] = [
     `damaged: x.safetensors: tensor "a" begins at byte 2 and ends before it, at 1 / ${AGAIN}`,
   ],
   [
+    "has 65 dimensions",
+    safetensorsFile({ a: { ...shaped(0, 1), shape: Array(65).fill(1) } }, Buffer.alloc(1)),
+    `damaged: x.safetensors: tensor "a" has 65 dimensions; at most 64 are read / ${AGAIN}`,
+  ],
+  [
     "has a shape whose product passes 2^53",
     safetensorsFile({ a: { dtype: "F32", shape: [2 ** 40, 2 ** 40], data_offsets: [0, 4] } }, Buffer.alloc(4)),
     `damaged: x.safetensors: tensor "a" cannot have the shape [1099511627776,1099511627776] in F32: that is no whole number of bytes below 2^53 / ${AGAIN}`,

@@ -182,9 +182,9 @@ export const PICKLES: readonly (readonly [string, Buffer, string])[] = [
     `damaged: ${PICKLE}: stacks more than 1000000 marks / ${DAMAGED}`,
   ],
   [
-    "has four million instructions",
-    code("N0".repeat(2_000_001)),
-    `damaged: ${PICKLE}: has more than 4000000 instructions / ${DAMAGED}`,
+    "has two million instructions",
+    code("N0".repeat(1_000_001)),
+    `damaged: ${PICKLE}: has more than 2000000 instructions / ${DAMAGED}`,
   ],
   ...(
     [
@@ -262,8 +262,8 @@ export const PICKLES: readonly (readonly [string, Buffer, string])[] = [
       ],
       ["a parameter of None", call(global("torch._utils", "_rebuild_parameter"), none)],
       ["a Size of None", call(global("torch", "Size"), none)],
-      ["an OrderedDict of numbers", call(global("collections", "OrderedDict"), list(int(1)))],
-      ["an OrderedDict of None", call(global("collections", "OrderedDict"), none)],
+      ["an OrderedDict with arguments", call(global("collections", "OrderedDict"), list())],
+      ["a tensor of 65 dimensions", tensor({ shape: Array(65).fill(1) })],
     ] as const
   ).map(([title, work]) => [`has ${title}`, work, `damaged: ${PICKLE}: ${PARTS} / ${AGAIN}`] as const),
   ["holds None", none, `unsupported: ${PICKLE}: holds no tensor, but None / ${PLAIN}`],
@@ -316,6 +316,11 @@ export const PICKLES: readonly (readonly [string, Buffer, string])[] = [
         `unsupported: ${PICKLE}: holds ${what} under "scale" among its tensors / ${PLAIN}`,
       ] as const,
   ),
+  [
+    "nests lists a hundred thousand times",
+    code("]".repeat(100_000), "a".repeat(99_999)),
+    `unsupported: ${PICKLE}: nests dicts and lists deeper than 32 levels / ${PLAIN}`,
+  ],
   [
     "has a transposed tensor",
     stateDict({ w: tensor({ shape: [2, 3], strides: [1, 2], count: 2 }) }),

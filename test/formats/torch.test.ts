@@ -147,14 +147,7 @@ t.test("the one dict of tensors is found wherever it is, with remarks beside it"
   ]);
   const cases: readonly (readonly [string, Buffer])[] = [
     ["a dict", plain],
-    [
-      "an OrderedDict with _metadata",
-      code(
-        call(global("collections", "OrderedDict"), list(list(text("w"), w))),
-        dict([[text("_metadata"), ordered]]),
-        "b",
-      ),
-    ],
+    ["an OrderedDict with _metadata", code(ordered, "(", text("w"), w, "u", dict([[text("_metadata"), ordered]]), "b")],
     ["parameters", stateDict({ w: parameter })],
     ["parameters with state", stateDict({ w: stateful })],
     ["remarks", stateDict({ note: text("é"), w, none, yes: code("\x88") })],

@@ -11,6 +11,8 @@ import { isSafetensorsDtype, type SafetensorsDtype } from "./dtypes.ts";
 export const LENGTH_BYTES = 8;
 /** MAX_HEADER_SIZE in safetensors/src/tensor.rs: other readers stop there. */
 export const MAX_HEADER_BYTES = 100_000_000;
+/** numpy's limit; a shape is printed in errors. */
+const MAX_DIMENSIONS = 64;
 export const METADATA_KEY = "__metadata__";
 
 export interface Header {
@@ -82,6 +84,7 @@ function parseEntry(source: ByteSource, name: string, info: JsonValue): Entry {
   if (typeof dtype !== "string") return fail("has no dtype");
   if (!isSafetensorsDtype(dtype)) unsupported(source, `tensor ${quote(name)} has the unknown dtype ${quote(dtype)}`);
   if (!isSizes(shape)) return fail("has no shape that is a list of sizes");
+  if (shape.length > MAX_DIMENSIONS) return fail(`has ${shape.length} dimensions; at most ${MAX_DIMENSIONS} are read`);
   if (!isSizes(offsets) || offsets.length !== 2) return fail("has no data_offsets that are two positions");
   const [begin = 0, end = 0] = offsets;
   if (begin > end) return fail(`begins at byte ${begin} and ends before it, at ${end}`);

@@ -40,6 +40,9 @@ interface Callable extends PickleObject {
   readonly call: (args: readonly PickleValue[]) => PickleValue | undefined;
 }
 
+/** numpy's limit; torch's own tensors have far fewer. */
+const MAX_DIMENSIONS = 64;
+
 /** torch.dtype by attribute name (torch 2.13), as far as safetensors has the type. */
 const DTYPES: Readonly<Record<string, Dtype>> = {
   float64: "F64",
@@ -81,7 +84,7 @@ const STORAGES: Readonly<Record<string, Dtype>> = {
 
 /** Each gives undefined when its arguments are not what torch writes. */
 const FUNCTIONS: Readonly<Record<string, Callable["call"]>> = {
-  "collections.OrderedDict": orderedDict,
+  "collections.OrderedDict": (args) => (args.length === 0 ? new Map<PickleValue, PickleValue>() : undefined),
   "torch.Size": ([sizes]) => (Array.isArray(sizes) ? sizes : undefined),
   "torch._utils._rebuild_tensor_v2": ([storage, offset, shape, strides, _grad, _hooks, flags]) =>
     isStorage(storage) ? rebuild(storage, storage.dtype, offset, shape, strides, flags) : undefined,
@@ -135,17 +138,6 @@ export function describe(value: PickleValue): string {
   return typeof value === "object" ? `a ${value.kind}` : `a ${typeof value}`;
 }
 
-function orderedDict(args: readonly PickleValue[]): PickleValue | undefined {
-  const [pairs = []] = args;
-  if (!Array.isArray(pairs)) return undefined;
-  const dict = new Map<PickleValue, PickleValue>();
-  for (const pair of pairs) {
-    if (!Array.isArray(pair) || pair.length !== 2) return undefined;
-    dict.set(pair[0] ?? null, pair[1] ?? null);
-  }
-  return dict;
-}
-
 /** `flags` is a dict with "conj" or "neg" where values are to be changed on reading. */
 function rebuild(
   storage: TorchStorage,
@@ -178,7 +170,7 @@ function isSize(value: PickleValue | undefined): value is number {
 }
 
 function isSizes(value: PickleValue | undefined): value is number[] {
-  return Array.isArray(value) && value.every(isSize);
+  return Array.isArray(value) && value.length <= MAX_DIMENSIONS && value.every(isSize);
 }
 
 function isObject(value: PickleValue | undefined): value is PickleObject {

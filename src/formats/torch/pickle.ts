@@ -28,8 +28,8 @@ export interface PickleHost {
   persistent(id: PickleValue): PickleValue;
 }
 
-/** A state dict of 65,000 tensors (some 60 instructions each); keeps memory and time bounded. */
-const MAX_STEPS = 4_000_000;
+/** A state dict of 33,000 tensors (some 60 instructions each); keeps memory and time bounded. */
+const MAX_STEPS = 2_000_000;
 const MAX_STACK = 1_000_000;
 
 /** Throws "damaged" when the bytes are not a pickle, "unsupported" for instructions that torch.save does not use. */

@@ -10,9 +10,12 @@ interface Place {
   readonly value: PickleValue;
 }
 
+/** A trainer's checkpoint has five or so; keeps a hostile one from taking hours. */
+const MAX_DEPTH = 32;
+
 /** Tensors by name, in the dict's order. Throws "unsupported" when there is no such dict, or more than one. */
 export function findStateDict(at: string, root: PickleValue): ReadonlyMap<string, TorchTensor> {
-  const places = findPlaces(root);
+  const places = findPlaces(at, root);
   const [place] = places;
   if (place === undefined) refuse(at, `holds no tensor, but ${describe(root)}`);
   if (places.length > 1) {
@@ -39,7 +42,7 @@ function isRemark(value: PickleValue): boolean {
   return value === null || typeof value === "string" || typeof value === "boolean";
 }
 
-function findPlaces(root: PickleValue): Place[] {
+function findPlaces(at: string, root: PickleValue): Place[] {
   const places: Place[] = [];
   const seen = new Set<PickleValue>();
   const queue: Place[] = [{ path: [], value: root }];
@@ -51,14 +54,19 @@ function findPlaces(root: PickleValue): Place[] {
     }
     if (seen.has(value)) continue;
     seen.add(value);
+    if (path.length > MAX_DEPTH) refuse(at, `nests dicts and lists deeper than ${MAX_DEPTH} levels`);
     const items = itemsOf(value);
     if (items.some(([, item]) => isTensor(item))) places.push(next);
     // The last in the queue goes first: reversed, so that places come in the order of the file.
     for (const [key, item] of items.reverse()) {
-      if (itemsOf(item).length > 0) queue.push({ path: [...path, key], value: item });
+      if (isContainer(item) && !seen.has(item)) queue.push({ path: [...path, key], value: item });
     }
   }
   return places;
+}
+
+function isContainer(value: PickleValue): boolean {
+  return value instanceof Map || Array.isArray(value) || value instanceof Set;
 }
 
 function itemsOf(value: PickleValue): [key: string, item: PickleValue][] {
@@ -68,7 +76,7 @@ function itemsOf(value: PickleValue): [key: string, item: PickleValue][] {
 }
 
 function keyText(key: PickleValue): string {
-  return typeof key === "object" ? describe(key) : String(key);
+  return typeof key === "object" ? describe(key) : String(key).slice(0, 100);
 }
 
 function under(path: readonly string[]): string {
