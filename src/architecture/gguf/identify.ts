@@ -2,9 +2,9 @@
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { type GgufMetadata, ggufString } from "../../checkpoint/gguf-metadata.ts";
 import { ExpandError } from "../../errors.ts";
+import { nearest } from "../../nearest.ts";
 import { RECORDS } from "./families/records.ts";
 import type { GgufFamily } from "./family.ts";
-import { nearest } from "../../nearest.ts";
 import type { Settings } from "./settings.ts";
 
 /** `general.type` values that are no models (gguf-py constants.py, GGUFType), and `general.architecture` values that say the same. */
