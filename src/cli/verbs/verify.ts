@@ -73,6 +73,7 @@ function reportFiles(value: unknown): { file: string; renderer: (typeof RENDERER
     throw new ExpandError(
       "usage",
       `--report takes a file that ends in .json, .md or .xml, not ${JSON.stringify(file)}`,
+      { fix: "Name FILE.json, FILE.md or FILE.xml." },
     );
   });
 }
