@@ -12,6 +12,7 @@ import { outputFailure, sourceFailure } from "../src/storage/failure.ts";
 import type { FilePlan, Segment, WrittenFile } from "../src/storage/file-plan.ts";
 import { copyJob } from "../src/storage/job.ts";
 import { checkFreeSpace, claimOutput, freeSpaceNeeded, isInside } from "../src/storage/output.ts";
+import { CHUNK } from "../src/storage/sink.ts";
 import type { WriteOptions } from "../src/storage/write.ts";
 import { type ByteSource, fileSource, memorySource } from "../src/tensor/source.ts";
 import { transpiledWriteFiles } from "./transpiled.ts";
@@ -239,7 +240,7 @@ t.test("where ranges can be cloned, only their unaligned ends are written", asyn
       const control = new Control();
       const outcome = await copyFile(job, {
         control,
-        buffer: new Uint8Array(512 * 1024),
+        buffer: new Uint8Array(CHUNK),
         yields: false,
         cloneRange: range,
       });
