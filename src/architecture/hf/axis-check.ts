@@ -65,20 +65,20 @@ const label = (kind: string | undefined): string => (kind === undefined || kind 
 
 function wayOut(axis: Axis, context: StackContext): string {
   const source = decidingSource(axis.sources, context.settings);
-  const period = stackPeriod(context);
-  if (period > 1) {
-    return `Insert whole periods of ${period} blocks behind a multiple of ${period} blocks: --per-group ${period} --after ${period - 1}.`;
-  }
   if (source?.from === "leading") {
     const kinds = kindsBy(source, context.settings, context.count);
-    return `Insert behind block ${kinds.filter((kind) => kind !== "").length - 1} only.`;
+    return `Insert behind block ${kinds.filter((kind) => kind !== "").length - 1} or later.`;
   }
   if (source?.from === "block") {
     return source.at === 0
       ? "Neither copy block 0 nor insert in front of it."
       : `Neither copy block ${context.count - 1} nor insert behind it.`;
   }
-  return "Put every copy right behind its source block.";
+  const period = stackPeriod(context);
+  if (period === 1) return "Put every copy right behind its source block.";
+  const firstStays = context.axes.some((one) => one.sources.some((rule) => rule.from === "block" && rule.at === 0));
+  const after = (firstStays ? 2 : 1) * period - 1;
+  return `Insert whole periods of ${period} blocks behind a multiple of ${period} blocks: --per-group ${period} --after ${after}.`;
 }
 
 type Explicit = Extract<KindSource, { from: "list" | "indices" }>;
@@ -138,10 +138,11 @@ function ignored(
   if (wrong.length === 0) return { edits: [], warnings: [] };
   const period = periodOf(formula, context.settings, context.count);
   const moved = wrong.map((index) => positions[index]);
+  const list = deciding !== undefined && "field" in deciding ? deciding.field : axis.explicit;
   return {
     edits: formula.from === "every" ? stalePeriod(formula, after) : [],
     warnings: [
-      `Readers that derive the ${axis.name} kind from a period of ${period} instead of ${axis.explicit} (${axis.ignoredBy}) give ${plural(wrong)} (now ${moved.join(", ")}) the wrong kind. Whole periods (--per-group ${period}) avoid this.`,
+      `Readers that derive the ${axis.name} kind from a period of ${period} instead of ${list} (${axis.ignoredBy}) give ${plural(wrong)} (now ${moved.join(", ")}) the wrong kind. Whole periods (--per-group ${period}) avoid this.`,
     ],
   };
 }

@@ -7,7 +7,7 @@ import { CONFIG, type Settings } from "./settings.ts";
 /** Paths in config.json; "file:path" for other documents. */
 export function coveredPaths(model: Model, settings: Settings): ReadonlySet<string> {
   const paths = new Set<string>();
-  for (const stack of model.family.stacks) {
+  for (const stack of [model.stack, ...model.family.stacks]) {
     const fields = [...stack.count, ...(stack.pins ?? [])];
     if (stack.countDefault !== undefined) fields.push(stack.countDefault);
     if (stack.tail !== undefined) fields.push(stack.tail.count);

@@ -114,6 +114,8 @@ export interface Stack {
   readonly fields?: readonly FieldRule[];
   /** Tensors below the base, outside of the blocks. */
   readonly outside: Templates;
+  /** Those of `outside` that hold a slice for every block: an insertion would have to change an original tensor. */
+  readonly slices?: Templates;
   readonly tail?: TailRule;
   readonly links?: readonly Link[];
 }

@@ -18,6 +18,19 @@ export function claimOutside(names: readonly string[], base: string, model: Mode
   }
 }
 
+/** Throws "unsupported" for a tensor outside of the blocks whose shape follows their number. */
+export function refuseSlices(names: readonly string[], base: string, model: Model, checkpoint: Checkpoint): void {
+  const { slices = "" } = model.stack;
+  const name = names.find((one) => one.startsWith(base) && matches(slices, one.slice(base.length)));
+  if (name === undefined) return;
+  const shape = checkpoint.tensors.get(name)?.shape ?? [];
+  throw new ExpandError(
+    "unsupported",
+    `[${shape.join(", ")}] holds a slice for every block, so inserted blocks would need new slices inside an original tensor`,
+    { at: name, fix: "Use a checkpoint without this tensor." },
+  );
+}
+
 /** Scales and packed forms of a quantized lm_head or embedding. */
 function attached(name: string, base: string, model: Model): boolean {
   const weight = name.replace(/\.(?:weight[._].+|[^.]+)$/, ".weight");

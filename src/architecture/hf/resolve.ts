@@ -1,7 +1,7 @@
 // From config.json to the record and the stack of blocks that will be expanded. Looks at settings only.
 import { ExpandError } from "../../errors.ts";
 import type { JsonDocument } from "../../json.ts";
-import type { Family, Refusal, Refused, Stack, Wrapper } from "./family.ts";
+import type { Family, FieldRule, Refusal, Refused, Stack, Wrapper } from "./family.ts";
 import { entryOf, unknownModelType } from "./registry.ts";
 import { CONFIG, isList } from "./settings.ts";
 
@@ -50,6 +50,9 @@ function stacksOf(family: Family, config: JsonDocument): readonly Stack[] {
   return family.stacks.filter((stack) => depth(stack) >= 0).sort((a, b) => depth(b) - depth(a));
 }
 
+/** Settings that transformers 5.23 reads for every model type. */
+const PER_BLOCK_SETTINGS: readonly FieldRule[] = [{ field: "per_layer_config", rule: "by-block" }];
+
 function chosen(modelType: string, family: Family, choices: readonly Stack[], wanted: string | undefined): Model {
   const stacks = choices.map((stack) => stack.name);
   const stack = wanted === undefined ? choices[0] : choices.find((one) => one.name === wanted);
@@ -61,7 +64,7 @@ function chosen(modelType: string, family: Family, choices: readonly Stack[], wa
   return {
     modelType,
     family,
-    stack,
+    stack: { ...stack, fields: [...PER_BLOCK_SETTINGS, ...(stack.fields ?? [])] },
     stacks,
     outside: family.outside,
     refusals: family.refusals ?? [],

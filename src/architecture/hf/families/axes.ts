@@ -72,10 +72,27 @@ export const window: Axis = {
 
 const MLP_MODULES: Axis["modules"] = { dense: "dense", sparse: "moe", moe: "moe" };
 
-/** Dense blocks below first_k_dense_replace. */
+/** Dense blocks below a threshold. */
 export const densePrefix = (fallback: number, field = "first_k_dense_replace"): Axis => ({
   name: "mlp",
   sources: [{ from: "below", field, default: fallback, hit: "dense", miss: "moe" }],
+  modules: MLP_MODULES,
+});
+
+/** DeepSeek's own code also wants the index to be a multiple of moe_layer_freq. */
+export const deepseekPrefix = (fallback: number): Axis => ({
+  name: "mlp",
+  sources: [
+    {
+      from: "all",
+      of: [
+        [{ from: "below", field: "first_k_dense_replace", default: fallback, hit: "dense", miss: "moe" }],
+        [{ from: "every", field: "moe_layer_freq", period: 1, phase: 0, hit: "moe", miss: "dense" }],
+      ],
+      hit: "moe",
+      miss: "dense",
+    },
+  ],
   modules: MLP_MODULES,
 });
 

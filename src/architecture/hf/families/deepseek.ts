@@ -1,6 +1,6 @@
 // Mixture-of-experts families after DeepSeek: a dense prefix, shared experts, often a multi-token prediction tail. Data only.
 import type { Family } from "../family.ts";
-import { densePrefix, FULL, firstDense, layerTypes, listed, listedPrefix, SLIDING } from "./axes.ts";
+import { deepseekPrefix, densePrefix, FULL, firstDense, layerTypes, listed, listedPrefix, SLIDING } from "./axes.ts";
 import { exaoneAxis } from "./gemma.ts";
 import { attention, behindNorm, gain, INDEXER, latentAttention, mlp, moe, withTensors } from "./parts.ts";
 import { like, MTP, preNorms } from "./stacks.ts";
@@ -13,12 +13,12 @@ const deepseekMoe = [mlp, ...moe({ router: CORRECTED, shared: "shared_experts" }
 export const deepseeks: readonly Family[] = [
   like("deepseek_v2", {
     slots: [preNorms, latentAttention, deepseekMoe],
-    axes: [densePrefix(0)],
+    axes: [deepseekPrefix(0)],
     tail: MTP,
   }),
   like(
     "deepseek_v3",
-    { slots: [preNorms, latentAttention, deepseekMoe], axes: [densePrefix(3)], tail: MTP },
+    { slots: [preNorms, latentAttention, deepseekMoe], axes: [deepseekPrefix(3)], tail: MTP },
     { types: ["deepseek_v3", "kimi_k2"] },
   ),
   like("deepseek_v32", {

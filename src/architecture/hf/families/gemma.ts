@@ -33,40 +33,27 @@ const gemma4Mlp: readonly Module[] = [
   behindNorm(mlp, gain(FEED_FORWARD_NORM)),
 ];
 
-const gemma4: Family = like(
-  "gemma4_text",
-  {
-    slots: [
-      norms("input_layernorm", "pre_feedforward_layernorm"),
-      [
-        gemma4Attention("attention", "{q,k,v}"),
-        // attention_k_eq_v: keys serve as values.
-        gemma4Attention("attention without v_proj", "{q,k}"),
-        // Blocks that read another block's keys and values.
-        gemma4Attention("attention on shared keys", "q"),
-      ],
-      gemma4Mlp,
-      // Multiplies the stream at the end of the block.
-      { name: "scalar", tensors: "", buffers: "layer_scalar", fixed: [{ tensors: "layer_scalar", value: 1 }] },
+const gemma4: Family = like("gemma4_text", {
+  slots: [
+    norms("input_layernorm", "pre_feedforward_layernorm"),
+    [
+      gemma4Attention("attention", "{q,k,v}"),
+      // attention_k_eq_v: keys serve as values.
+      gemma4Attention("attention without v_proj", "{q,k}"),
+      // Blocks that read another block's keys and values.
+      gemma4Attention("attention on shared keys", "q"),
     ],
-    axes: [listed(SLIDING)],
-    fields: [
-      { field: "per_layer_config", rule: "by-block" },
-      { field: "num_kv_shared_layers", rule: "tail" },
-    ],
-    links: [{ from: "tail", count: "num_kv_shared_layers", axis: "attention", what: "keys and values" }],
-  },
-  {
-    refusals: [
-      {
-        if: { field: "hidden_size_per_layer_input" },
-        reason:
-          "embed_tokens_per_layer holds a slice for every block, so an inserted block would need a new slice inside an original tensor",
-        fix: "Expand a Gemma 4 without per-layer inputs (hidden_size_per_layer_input 0).",
-      },
-    ],
-  },
-);
+    gemma4Mlp,
+    // Multiplies the stream at the end of the block.
+    { name: "scalar", tensors: "", buffers: "layer_scalar", fixed: [{ tensors: "layer_scalar", value: 1 }] },
+  ],
+  axes: [listed(SLIDING)],
+  fields: [{ field: "num_kv_shared_layers", rule: "tail" }],
+  outside:
+    "embed_tokens.weight norm.weight embed_tokens_per_layer.weight per_layer_model_projection.weight per_layer_projection_norm.weight",
+  slices: "{embed_tokens_per_layer,per_layer_model_projection}.weight",
+  links: [{ from: "tail", count: "num_kv_shared_layers", axis: "attention", what: "keys and values" }],
+});
 
 /** Disk names (attention_layer_norm, feedforward_layer_norm) or runtime names of the same norms. */
 const olmoHybrid = (before: string, after: string): readonly Module[] => [

@@ -21,17 +21,15 @@ const gpt2Cross: Module = {
   buffers: "crossattention.{bias,masked_bias}",
 };
 
-const neoxParts = [
-  norms("input_layernorm", "post_attention_layernorm"),
-  part(
-    "attention",
-    "attention.query_key_value.@",
-    "attention",
-    "attention.dense.@",
-    "attention.{bias,masked_bias} attention.rotary_emb.inv_freq",
-  ),
-  part("dense", "mlp.dense_h_to_4h.@", "mlp", "mlp.dense_4h_to_h.@"),
-];
+const neoxNorms = norms("input_layernorm", "post_attention_layernorm");
+const neoxAttention = part(
+  "attention",
+  "attention.query_key_value.@",
+  "attention",
+  "attention.dense.@",
+  "attention.{bias,masked_bias} attention.rotary_emb.inv_freq",
+);
+const neoxMlp = part("dense", "mlp.dense_h_to_4h.@", "mlp", "mlp.dense_4h_to_h.@");
 
 /** fairseq's decoder block. */
 export const fairseqParts: readonly Module[] = [
@@ -100,7 +98,11 @@ export const gpts: readonly Family[] = [
   }),
   like(
     "gpt_neox",
-    { bases: ["gpt_neox.", ""], slots: neoxParts, outside: "embed_in.weight final_layer_norm.@" },
+    {
+      bases: ["gpt_neox.", ""],
+      slots: [neoxNorms, neoxAttention, neoxMlp],
+      outside: "embed_in.weight final_layer_norm.@",
+    },
     { outside: "embed_out.weight?" },
   ),
   like(
@@ -108,9 +110,13 @@ export const gpts: readonly Family[] = [
     {
       bases: ["gpt_neox_japanese.", ""],
       slots: [
-        ...neoxParts,
-        // Only the last block adds this bias.
-        [{ name: "last", tensors: "attention.dense_bias" }, nothing("rest")],
+        neoxNorms,
+        [
+          // Only the last block adds a bias to its attention.
+          part("last", "attention.query_key_value.@", "attention", "attention.dense.weight attention.dense_bias"),
+          { ...neoxAttention, name: "rest" },
+        ],
+        neoxMlp,
       ],
       axes: [lastApart],
       outside: "embed_in.weight final_layer_norm.@",
@@ -174,7 +180,7 @@ export const gpts: readonly Family[] = [
   like("mpt", {
     bases: ["transformer.", ""],
     block: "blocks.{i}.",
-    count: ["n_layers"],
+    count: ["n_layers", "num_hidden_layers"],
     slots: [
       norms("norm_1", "norm_2"),
       part("attention", "attn.Wqkv.@ attn.{q,k}_ln.@?", "attention", "attn.out_proj.@"),
@@ -185,7 +191,7 @@ export const gpts: readonly Family[] = [
   like("dbrx", {
     bases: ["transformer.", ""],
     block: "blocks.{i}.",
-    count: ["n_layers"],
+    count: ["n_layers", "num_hidden_layers"],
     slots: [
       norms("norm_attn_norm.norm_1", "norm_attn_norm.norm_2"),
       part("attention", "norm_attn_norm.attn.Wqkv.@", "attention", "norm_attn_norm.attn.out_proj.@"),

@@ -155,7 +155,7 @@ export const hybrids: readonly Family[] = [
   like("granitemoe", { slots: [preNorms, attention, graniteMoe] }),
   like("granitemoeshared", { slots: [preNorms, attention, [graniteBoth, graniteMoe]] }),
   like("granitemoe_swa", {
-    slots: [preNorms, withTensors(attention, "self_attn.sinks?"), graniteSwaMoe],
+    slots: [preNorms, withTensors(attention, "self_attn.sinks?"), [graniteSwaMoe, graniteBoth, graniteMoe]],
     axes: [periodic(4, 0, FULL, "sliding_attention")],
     fields: [{ field: "layer_rope_theta", rule: "list" }],
   }),

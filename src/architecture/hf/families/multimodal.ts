@@ -149,7 +149,6 @@ const step3p5: Family = like("step3p5", {
     { field: "swiglu_limits", rule: "list" },
     { field: "swiglu_limits_shared", rule: "list" },
     { field: "rope_theta", rule: "list-if-list" },
-    { field: "per_layer_config", rule: "by-block" },
     { field: "mtp_layer_types", rule: "keep" },
     { field: "mtp_mlp_layer_types", rule: "keep" },
   ],

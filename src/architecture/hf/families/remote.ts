@@ -95,7 +95,13 @@ export const remotes: readonly Family[] = [
       part("dense", "ffn.proj_1.@", "mlp", "ffn.proj_2.@"),
     ],
     // Every block has shapes of its own.
-    fields: ["num_query_heads", "num_kv_heads", "ffn_multipliers"].map((field) => ({ field, rule: "list" as const })),
+    fields: [
+      { field: "num_query_heads", rule: "list" },
+      { field: "num_kv_heads", rule: "list" },
+      { field: "ffn_multipliers", rule: "list" },
+      // Only the lists above are derived from it, and they are written out.
+      { field: "qkv_multipliers", rule: "keep" },
+    ],
     outside: "token_embeddings.weight norm.weight",
   }),
   like(

@@ -112,6 +112,8 @@ const swinStage = (base: string, stage: number, slots: readonly Slot[]): Stack =
   countIndex: stage,
   slots,
   axes: [shift],
+  // The number of stages, which may equal a stage's depth.
+  fields: [{ field: "num_layers", rule: "keep" }],
   outside: "downsample.**",
 });
 
