@@ -24,9 +24,19 @@ export interface RecipeContext {
 
 /**
  * Modules around the text stack, which differ between disk and run time: transformers 5 turns language_model.model. into
- * model.language_model. (conversion_mapping.py), a task head adds model. or transformer., and torch adds module., _orig_mod. and base_model.
+ * model.language_model. and nemotron_h's backbone. into model. (conversion_mapping.py), a task head adds model. or transformer., and torch
+ * adds module., _orig_mod. and base_model.
  */
-const WRAPPERS = ["model", "language_model", "text_model", "transformer", "base_model", "module", "_orig_mod"];
+const WRAPPERS = [
+  "model",
+  "backbone",
+  "language_model",
+  "text_model",
+  "transformer",
+  "base_model",
+  "module",
+  "_orig_mod",
+];
 
 /** The context, or the reason why no trainer can be told about these copies. */
 export function contextOf(mask: Mask, architecture: Architecture): RecipeContext | string {
