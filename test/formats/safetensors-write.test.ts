@@ -94,6 +94,7 @@ t.test("a file is laid out anew when a name, an order, a value or its metadata c
         ],
       },
     ],
+    ["an empty tensor less", { source: { ...shard, tensors: ["a", "b", "e"] }, originals: 2, tensors: [...tensors] }],
     ["a tensor less", { source: shard, originals: 1, tensors: [["a", a]] }],
     ["metadata", { ...group(opened), metadata: new Map([["format", "np"]]) }],
   ];
@@ -248,6 +249,34 @@ t.test(
     }
   },
 );
+
+t.test("a small copy does not overtake a large one that did not fit", async (t) => {
+  const { source, tensors, originals } = heavy("1", "ab", "ABC", 2e9);
+  const sized = tensors.map(
+    ([name, tensor]) => [name, name === "C" ? { ...tensor, shape: [5], bytes: 5 } : tensor] as const,
+  );
+  t.equal(await contentsOf(planSafetensors([{ ...(source && { source }), tensors: sized, originals }])), "ab ABC");
+});
+
+t.test("ranges of two sources never become one, even where their numbers touch", async (t) => {
+  const first = await open(tensorFile({ a: ["U8", [5], 5], b: ["U8", [6], 6] }), "1");
+  const second = await open(tensorFile({ c: ["U8", [5], 5], d: ["U8", [6], 6] }), "2");
+  const a = first.tensors.get("a") as TensorRef;
+  const d = second.tensors.get("d") as TensorRef;
+  const [plan] = planSafetensors([
+    {
+      tensors: [
+        ["a", a],
+        ["d", d],
+      ],
+      originals: 2,
+    },
+  ]);
+  t.same(
+    plan?.segments.map((segment) => (segment.kind === "copy" ? segment.source.name : segment.kind)),
+    ["bytes", "1", "2"],
+  );
+});
 
 t.test("with a shard size no file is larger unless one tensor alone is", async (t) => {
   const groups = [heavy("1", "abcd", "AB", 1e6), heavy("2", "efg", "E", 1e6)];

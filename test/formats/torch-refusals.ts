@@ -205,6 +205,10 @@ export const PICKLES: readonly (readonly [string, Buffer, string])[] = [
         "a storage of -1 elements",
         code(tuple(text("storage"), global("torch", "FloatStorage"), text("0"), none, code("J\xff\xff\xff\xff")), "Q"),
       ],
+      [
+        "a storage of -1 elements, as a long number",
+        code(tuple(text("storage"), global("torch", "FloatStorage"), text("0"), none, code("\x8a\x01\xff")), "Q"),
+      ],
       ["a storage of 2^52 doubles", storage("DoubleStorage", "0", 2 ** 52)],
       ["a storage of text", code(text("0"), "Q")],
     ] as const
