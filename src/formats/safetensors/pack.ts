@@ -25,7 +25,7 @@ export interface Draft {
 
 /** transformers refuses to load a file whose metadata names no framework (`format`). */
 const DEFAULT_METADATA: ReadonlyMap<string, string> = new Map([["format", "pt"]]);
-/** Bytes. Where huggingface_hub and transformers cut by default. */
+/** Bytes. MAX_SHARD_SIZE of huggingface_hub. */
 const DEFAULT_LIMIT = 5_000_000_000;
 
 /** Originals of a shard stay together; copies join them up to 5 GB, and what does not fit goes to files of its own. */
