@@ -18,7 +18,10 @@ export function blockPrefix(stack: Stack, base: string, index: number): string {
 /** Throws "unsupported" when no tensor, or tensors under two bases, look like blocks of this stack. */
 export function splitNames(names: Iterable<string>, stack: Stack): SplitNames {
   const all = [...names];
-  const bases = stack.bases.filter((base) => all.some((name) => blockPattern(stack, base).test(name)));
+  const bases = stack.bases.filter((base) => {
+    const pattern = blockPattern(stack, base);
+    return all.some((name) => pattern.test(name));
+  });
   const [base, second] = bases;
   if (base === undefined) {
     const expected = stack.bases.map((one) => blockPrefix(stack, one, 0)).join(" or ");

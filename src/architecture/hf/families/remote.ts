@@ -152,7 +152,7 @@ export const remotes: readonly Family[] = [
     "chatglm",
     {
       bases: ["transformer.encoder."],
-      count: ["num_layers"],
+      count: ["num_layers", "num_hidden_layers"],
       slots: [
         preNorms,
         part("attention", "self_attention.query_key_value.@", "attention", "self_attention.dense.@"),
