@@ -1,6 +1,7 @@
 // What a checkpoint's tensors mean: which belong to which block, which write the residual stream, which settings depend on a
 // block's index. Two implementations, hf/ and gguf/; everything above this folder sees only these types.
 import type { JsonValue } from "../json.ts";
+import type { TensorRef } from "../tensor/reference.ts";
 import type { Layout, SourceIndex } from "./layout.ts";
 
 /** One tensor of a copy that must hold a fixed value. `pattern` is repeated over the tensor's bytes. */
@@ -60,6 +61,8 @@ export interface ConfigEdit {
 export interface Adaptation {
   readonly edits: readonly ConfigEdit[];
   readonly warnings: readonly string[];
+  /** Tensors outside of the blocks that hold a slice for every block, with the slices of this layout; absent when there are none. */
+  readonly resliced?: ReadonlyMap<string, TensorRef>;
 }
 
 /** The meaning of one opened checkpoint. Every tensor is in exactly one of `blocks`, `tail`, `outside`. */

@@ -1,5 +1,6 @@
 // Carries a plan out on references and settings. No weight is read; writing happens elsewhere.
 import type { Architecture, ConfigEdit } from "../architecture/architecture.ts";
+import { sourceIndex } from "../architecture/layout.ts";
 import type { Checkpoint, Config, Shard } from "../checkpoint/checkpoint.ts";
 import {
   encodeGgufArray,
@@ -31,8 +32,12 @@ export interface Expansion {
 export function applyPlan(checkpoint: Checkpoint, architecture: Architecture, plan: Plan): Expansion {
   const originals = originalNames(architecture, plan);
   const copies = copiedTensors(checkpoint, architecture, plan);
+  const layout = plan.blocks.map(({ kind, from }) => ({ kind, from: sourceIndex(from) }));
+  const { resliced } = architecture.adapt(layout);
   const groups = checkpoint.shards.map((shard): ShardGroup => {
-    const own = shard.tensors.map((name) => [originals.get(name) ?? name, tensorOf(checkpoint, name)] as const);
+    const own = shard.tensors.map((name) => {
+      return [originals.get(name) ?? name, resliced?.get(name) ?? tensorOf(checkpoint, name)] as const;
+    });
     const added = shard.tensors.flatMap((name) => copies.get(name) ?? []);
     added.sort((a, b) => a.at - b.at);
     return {

@@ -1,6 +1,6 @@
 // The plan: plain JSON that says what an expansion will do. Deciding reads no weights; carrying it out is apply.ts.
 import { createHash } from "node:crypto";
-import type { Architecture, Block, Branch, ConfigEdit, Factor } from "../architecture/architecture.ts";
+import type { Adaptation, Architecture, Block, Branch, ConfigEdit, Factor } from "../architecture/architecture.ts";
 import type { Layout } from "../architecture/layout.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { fingerprint } from "../checkpoint/fingerprint.ts";
@@ -78,9 +78,16 @@ export function planExpansion(
     blocks,
     config: adaptation.edits,
     warnings: adaptation.warnings,
-    notes: architecture.notes,
+    notes: [...architecture.notes, ...reslicing(checkpoint, adaptation)],
     cost: costOf(checkpoint, architecture, blocks),
   };
+}
+
+function reslicing(checkpoint: Checkpoint, { resliced = new Map() }: Adaptation): string[] {
+  return [...resliced].map(([name, tensor]) => {
+    const before = checkpoint.tensors.get(name)?.shape ?? [];
+    return `${name} holds a slice for every block: [${before.join(", ")}] becomes [${tensor.shape.join(", ")}], zero for the copies`;
+  });
 }
 
 /** Identifies what a plan does, whatever its wording: equal for plans that give the same bytes. */
@@ -98,6 +105,9 @@ export function chosenFactor(branch: Branch, zero: ZeroMode, where: string): Fac
   const factor =
     zero === "auto" ? branch.factors[branch.preferred] : branch.factors.find((candidate) => candidate.kind === wanted);
   if (factor !== undefined) return factor;
+  // A branch may end in a scale instead of a projection (talkie): then there is nothing to choose.
+  const [only, another] = branch.factors;
+  if (zero === "projections" && only !== undefined && another === undefined) return only;
   throw new ExpandError("plan", `the ${branch.name} branch has no ${wanted} to close`, {
     at: where,
     fix: "Use --zero auto.",

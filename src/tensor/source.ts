@@ -49,6 +49,37 @@ export function memorySource(name: string, data: Uint8Array): ByteSource {
   };
 }
 
+/** A run of another source's bytes, or of zeros. */
+export type Stretch = { readonly length: number } & (
+  | { readonly source: ByteSource; readonly offset: number }
+  | { readonly source?: never }
+);
+
+/** Runs of bytes, one after another, as one source. For small tensors: readers copy what they get. */
+export function joinedSource(name: string, stretches: readonly Stretch[]): ByteSource {
+  const size = stretches.reduce((sum, stretch) => sum + stretch.length, 0);
+  const sources = new Set(stretches.flatMap(({ source }) => source ?? []));
+  return {
+    name,
+    size,
+    identity: `joined:${[...sources].map((source) => source.identity).join()}`,
+    read: async (offset, length) => {
+      checkRange(name, size, offset, length);
+      const target = new Uint8Array(length);
+      let start = 0;
+      for (const stretch of stretches) {
+        const from = Math.max(offset, start);
+        const to = Math.min(offset + length, start + stretch.length);
+        if (stretch.source !== undefined && from < to) {
+          target.set(await stretch.source.read(stretch.offset + from - start, to - from), from - offset);
+        }
+        start += stretch.length;
+      }
+      return target;
+    },
+  };
+}
+
 /** Fills `target` from a descriptor; read(2) may return less than asked, and 0 means that the file ends here. */
 export function readFully(fd: number, target: Uint8Array, position: number, name: string): Uint8Array {
   let done = 0;

@@ -42,17 +42,18 @@ export function groupOf(block: Block, at: number, where: string): Group {
   return { at: where, block: at, optional: new Set(names.map(([, name]) => name)) };
 }
 
-/** `names` maps a name in BEFORE to the name expected in AFTER. */
+/** `names` maps a name in BEFORE to the name expected in AFTER; `resliced` tensors stand in for BEFORE's own. */
 export function pairUp(
   evidence: Evidence,
   group: Group,
   names: Iterable<readonly [string, string]>,
   findings: Finding[],
+  resliced?: ReadonlyMap<string, TensorRef>,
 ): readonly Pair[] {
   const pairs: Pair[] = [];
   const faults = new Faults();
   for (const [sourceName, name] of names) {
-    const source = evidence.before.tensors.get(sourceName);
+    const source = resliced?.get(sourceName) ?? evidence.before.tensors.get(sourceName);
     const found = evidence.after.tensors.get(name);
     if (source === undefined) continue;
     if (found === undefined) {

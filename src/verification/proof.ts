@@ -3,6 +3,7 @@ import type { Block } from "../architecture/architecture.ts";
 import { type Layout, sourceIndex } from "../architecture/layout.ts";
 import { ExpandError } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
+import type { TensorRef } from "../tensor/reference.ts";
 import { type AlignedBlock, type Alignment, align, Sampler } from "./alignment.ts";
 import { compareAssets } from "./assets.ts";
 import { type CopyProof, proveCopy } from "./copies.ts";
@@ -32,9 +33,9 @@ export class Proof {
     yield { kind: "phase", name: "compare" };
     for (const [at, block] of alignment.blocks.entries()) this.blocks.push(yield* this.#proveBlock(at, block));
     this.#reportOrder(alignment);
-    yield* this.#proveRest();
+    const resliced = this.#proveSettings(alignment);
+    yield* this.#proveRest(resliced);
     this.#reportAdded();
-    this.#proveSettings(alignment);
     this.findings.push(...(yield* compareAssets(before, after, comparison)));
   }
 
@@ -93,7 +94,7 @@ export class Proof {
   }
 
   /** The tail, renumbered by as many blocks as were added, and what belongs to no block. */
-  async *#proveRest(): AsyncGenerator<RunEvent, void, void> {
+  async *#proveRest(resliced: ReadonlyMap<string, TensorRef>): AsyncGenerator<RunEvent, void, void> {
     const { architecture, numbering } = this.#ground;
     const added = numbering.blocks - architecture.blocks.length;
     for (const block of architecture.tail) {
@@ -106,6 +107,7 @@ export class Proof {
       group,
       architecture.outside.map((name) => [name, name] as const),
       this.findings,
+      resliced,
     );
     yield* compareAll(this.#evidence, "original-differs", group, pairs, this.findings);
   }
@@ -121,22 +123,27 @@ export class Proof {
     );
   }
 
-  /** Settings can only be judged by a layout, so they are skipped when blocks are lost, moved or unknown. */
-  #proveSettings(alignment: Alignment): void {
+  /**
+   * Settings can only be judged by a layout, so they are skipped when blocks are lost, moved or unknown. Gives the tensors outside of
+   * the blocks that this layout slices anew.
+   */
+  #proveSettings(alignment: Alignment): ReadonlyMap<string, TensorRef> {
     const { before, after } = this.#evidence;
     const layout = layoutOf(alignment, this.blocks);
     if (layout === undefined) {
       this.skipped.push("settings");
-      return;
+      return new Map();
     }
     try {
-      const { edits, warnings } = this.#ground.architecture.adapt(layout);
+      const { edits, warnings, resliced = new Map() } = this.#ground.architecture.adapt(layout);
       this.findings.push(...compareSettings(before.config, after.config, edits));
       for (const text of warnings) this.findings.push(finding("reader-differs", after.location, text));
+      return resliced;
     } catch (error) {
       if (!(error instanceof ExpandError) || (error.tag !== "plan" && error.tag !== "unsupported")) throw error;
       const fix = error.fix === undefined ? {} : { fix: error.fix };
       this.findings.push(finding("placement-unsafe", after.location, error.message, fix));
+      return new Map();
     }
   }
 }

@@ -12,6 +12,7 @@ import { ExpandError } from "../../src/errors.ts";
 import { JsonDocument, type JsonValue } from "../../src/json.ts";
 import type { Dtype } from "../../src/tensor/dtype.ts";
 import { memorySource } from "../../src/tensor/source.ts";
+import { copiesOf, editsOf, understood } from "./hf-model.ts";
 
 type Tensors = Readonly<Record<string, Dtype>>;
 
@@ -724,4 +725,34 @@ t.test("modules_in_block_to_quantize names no block and stays", async (t) => {
     block_name_to_quantize: "model.layers",
   };
   t.same(listEdit(config, llama(4, []), layoutOf(4, 0)), []);
+});
+
+t.test("a module that only some blocks leave unquantized does not make the checkpoint look damaged", async (t) => {
+  const projections = "self_attn.{q_proj,k_proj,v_proj,o_proj}.weight mlp.{gate_proj,up_proj,down_proj}.weight";
+  const rest = "input_layernorm.weight post_attention_layernorm.weight";
+  const fp8 = `${projections} self_attn.{k_proj,v_proj,o_proj}.weight_scale_inv mlp.{gate_proj,up_proj,down_proj}.weight_scale_inv`;
+  const architecture = understood({
+    config: {
+      model_type: "llama",
+      num_hidden_layers: 3,
+      hidden_size: 16,
+      quantization_config: {
+        quant_method: "fp8",
+        modules_to_not_convert: ["lm_head", "model.layers.1.self_attn.q_proj"],
+      },
+    },
+    count: 3,
+    block: (index) => `${fp8} ${rest}${index === 1 ? "" : " self_attn.q_proj.weight_scale_inv"}`,
+    dtype: (name) =>
+      /scale_inv$/.test(name)
+        ? "F32"
+        : /norm|embed|lm_head|layers\.1\.self_attn\.q_proj/.test(name)
+          ? "BF16"
+          : "F8_E4M3",
+  });
+  t.equal(architecture.blocks.length, 3);
+  t.same(editsOf(architecture.adapt(copiesOf(3, 0))), {
+    num_hidden_layers: 4,
+    "quantization_config.modules_to_not_convert": ["lm_head", "model.layers.2.self_attn.q_proj"],
+  });
 });

@@ -204,6 +204,50 @@ t.test("a block whose other factor is closed already is not copied: both closed 
   t.same(found, [false, false, false, true], "inspect and mask find such a block");
 });
 
+t.test(
+  "a row that holds a slice for every block grows with them: originals keep theirs, copies get zeros",
+  async (t) => {
+    const part = (name: string, shape: number[]): [string, number[]][] => [
+      [`esm.encoder.layer.{i}.${name}.weight`, shape],
+      [`esm.encoder.layer.{i}.${name}.bias`, shape.slice(0, 1)],
+    ];
+    const { checkpoint, architecture, plan } = await planned(
+      t,
+      {
+        config: {
+          model_type: "esm",
+          num_hidden_layers: 2,
+          hidden_size: 8,
+          num_attention_heads: 2,
+          intermediate_size: 8,
+        },
+        blocks: 2,
+        dtype: "F32",
+        seed: 5,
+        tensors: Object.fromEntries([
+          ["esm.embeddings.word_embeddings.weight", [16, 8]],
+          ...["query", "key", "value"].flatMap((name) => part(`attention.self.${name}`, [8, 8])),
+          ...["attention.output.dense", "intermediate.dense", "output.dense"].flatMap((name) => part(name, [8, 8])),
+          ...["attention.LayerNorm", "LayerNorm"].flatMap((name) => part(name, [8])),
+          ["esm.contact_head.regression.weight", [1, 4]],
+          ["esm.contact_head.regression.bias", [1]],
+        ]),
+      },
+      { after: [0] },
+    );
+    const name = "esm.contact_head.regression.weight";
+    const before = checkpoint.tensors.get(name);
+    const after = applyPlan(checkpoint, architecture, plan).checkpoint.tensors.get(name);
+    if (before?.kind !== "stored" || after?.kind !== "stored") throw new ExpandError("bug", "both are stored");
+    t.same(after.shape, [1, 6]);
+    const old = Buffer.from(await before.source.read(before.offset, 16));
+    const grown = Buffer.from(await after.source.read(after.offset, 24));
+    t.same(grown, Buffer.concat([old.subarray(0, 8), Buffer.alloc(8), old.subarray(8)]));
+    t.same(Buffer.from(await after.source.read(6, 4)), grown.subarray(6, 10), "a read across a seam");
+    t.match(plan.notes, [`${name} holds a slice for every block: [1, 4] becomes [1, 6], zero for the copies`]);
+  },
+);
+
 /** Zeroes a tensor of model.safetensors in place. */
 function zeroTensor(directory: string, name: string): void {
   const file = path.join(directory, "model.safetensors");

@@ -116,6 +116,8 @@ export interface Stack {
   readonly outside: Templates;
   /** Those of `outside` that hold a slice for every block: an insertion would have to change an original tensor. */
   readonly slices?: Templates;
+  /** Those of `outside` whose only row holds a slice for every block, read by a head beside the stream: a copy's slice is 0. */
+  readonly rowSlices?: Templates;
   readonly tail?: TailRule;
   readonly links?: readonly Link[];
 }

@@ -1,6 +1,9 @@
 // Claims the tensors that stand outside of the expanded blocks. An unknown one stops the run: it might belong to a block.
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { ExpandError } from "../../errors.ts";
+import type { TensorRef } from "../../tensor/reference.ts";
+import { joinedSource, type Stretch } from "../../tensor/source.ts";
+import type { Layout } from "../layout.ts";
 import type { Model } from "./resolve.ts";
 import { matches } from "./template.ts";
 
@@ -29,6 +32,46 @@ export function refuseSlices(names: readonly string[], base: string, model: Mode
     `[${shape.join(", ")}] holds a slice for every block, so inserted blocks would need new slices inside an original tensor`,
     { at: name, fix: "Use a checkpoint without this tensor." },
   );
+}
+
+/** Tensors with a slice for every block in their only row, by name. */
+export function rowSlices(
+  names: readonly string[],
+  base: string,
+  model: Model,
+  checkpoint: Checkpoint,
+): ReadonlyMap<string, TensorRef> {
+  const { rowSlices: rows = "" } = model.stack;
+  const found = names.filter((name) => name.startsWith(base) && matches(rows, name.slice(base.length)));
+  return new Map([...checkpoint.tensors].filter(([name]) => found.includes(name)));
+}
+
+/** The same tensors for another layout: originals keep their slices, copies get zeros. Throws "unsupported" for another shape. */
+export function reslice(
+  rows: ReadonlyMap<string, TensorRef>,
+  count: number,
+  layout: Layout,
+): ReadonlyMap<string, TensorRef> {
+  return new Map([...rows].map(([name, tensor]) => [name, resliceRow(name, tensor, count, layout)]));
+}
+
+function resliceRow(name: string, tensor: TensorRef, count: number, layout: Layout): TensorRef {
+  const [rows, columns = 0] = tensor.shape;
+  if (tensor.shape.length !== 2 || rows !== 1 || columns % count !== 0 || tensor.bytes % count !== 0) {
+    const shape = `[${tensor.shape.join(", ")}]`;
+    throw new ExpandError("unsupported", `expected one row with a slice for each of ${count} blocks, found ${shape}`, {
+      at: name,
+      fix: "Check that config.json belongs to these weights.",
+    });
+  }
+  const length = tensor.bytes / count;
+  const stretches = layout.map((block): Stretch => {
+    if (block.kind === "copy" || tensor.kind === "fill") return { length };
+    return { length, source: tensor.source, offset: tensor.offset + block.from * length };
+  });
+  const source = joinedSource(name, stretches);
+  const shape = [1, (columns / count) * layout.length];
+  return { kind: "stored", dtype: tensor.dtype, shape, bytes: source.size, source, offset: 0 };
 }
 
 /** Scales and packed forms of a quantized lm_head or embedding. */

@@ -9,7 +9,7 @@ import { coveredPaths } from "./coverage.ts";
 import { guardSettings } from "./guard.ts";
 import { holds, kindsOf } from "./kinds.ts";
 import { blockPrefix, splitNames } from "./names.ts";
-import { claimOutside, refuseSlices } from "./outside.ts";
+import { claimOutside, refuseSlices, reslice, rowSlices } from "./outside.ts";
 import { isSpellable, stackPeriod } from "./period.ts";
 import { quantizationOf } from "./quantization/quantization.ts";
 import { type Model, resolveModel } from "./resolve.ts";
@@ -25,6 +25,7 @@ export function understandHf(checkpoint: Checkpoint, options: { readonly stack?:
   const tailCount = stack.tail === undefined ? 0 : (settings.number(stack.tail.count) ?? 0);
   const names = splitNames(checkpoint.tensors.keys(), stack);
   refuseSlices(names.rest, names.base, model, checkpoint);
+  const rows = rowSlices(names.rest, names.base, model, checkpoint);
   const quantization = quantizationOf(checkpoint);
   const axes = stack.axes ?? [];
   const kinds = axes.map((axis) => ({ axis, kinds: kindsOf(axis, settings, count) }));
@@ -63,7 +64,8 @@ export function understandHf(checkpoint: Checkpoint, options: { readonly stack?:
     },
     adapt: (layout) => {
       const adapted = adaptSettings(context, layout);
-      return { ...adapted, edits: [...adapted.edits, ...quantization.edits(layout, blockPrefixes)] };
+      const edits = [...adapted.edits, ...quantization.edits(layout, blockPrefixes)];
+      return { ...adapted, edits, ...(rows.size === 0 ? {} : { resliced: reslice(rows, count, layout) }) };
     },
   };
 }

@@ -87,8 +87,8 @@ export const encoders: readonly Family[] = [
         ...bertParts("", "").slice(1),
       ],
       outside: "embeddings.** encoder.emb_layer_norm_after.** contact_head.** pooler.**",
-      // [1, blocks * heads]
-      slices: "contact_head.regression.weight",
+      // [1, blocks * heads]: the head adds up the attention maps of all blocks.
+      rowSlices: "contact_head.regression.weight",
     },
     { outside: "lm_head.** classifier.**" },
   ),
