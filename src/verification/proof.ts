@@ -33,9 +33,10 @@ export class Proof {
     yield { kind: "phase", name: "compare" };
     for (const [at, block] of alignment.blocks.entries()) this.blocks.push(yield* this.#proveBlock(at, block));
     this.#reportOrder(alignment);
-    const resliced = this.#proveSettings(alignment);
+    const { findings, resliced } = this.#judgeSettings(alignment);
     yield* this.#proveRest(resliced);
     this.#reportAdded();
+    this.findings.push(...findings);
     this.findings.push(...(yield* compareAssets(before, after, comparison)));
   }
 
@@ -127,23 +128,25 @@ export class Proof {
    * Settings can only be judged by a layout, so they are skipped when blocks are lost, moved or unknown. Gives the tensors outside of
    * the blocks that this layout slices anew.
    */
-  #proveSettings(alignment: Alignment): ReadonlyMap<string, TensorRef> {
+  #judgeSettings(alignment: Alignment): {
+    readonly findings: readonly Finding[];
+    readonly resliced: ReadonlyMap<string, TensorRef>;
+  } {
     const { before, after } = this.#evidence;
     const layout = layoutOf(alignment, this.blocks);
     if (layout === undefined) {
       this.skipped.push("settings");
-      return new Map();
+      return { findings: [], resliced: new Map() };
     }
     try {
       const { edits, warnings, resliced = new Map() } = this.#ground.architecture.adapt(layout);
-      this.findings.push(...compareSettings(before.config, after.config, edits));
-      for (const text of warnings) this.findings.push(finding("reader-differs", after.location, text));
-      return resliced;
+      const differences = compareSettings(before.config, after.config, edits);
+      const readers = warnings.map((text) => finding("reader-differs", after.location, text));
+      return { findings: [...differences, ...readers], resliced };
     } catch (error) {
       if (!(error instanceof ExpandError) || (error.tag !== "plan" && error.tag !== "unsupported")) throw error;
       const fix = error.fix === undefined ? {} : { fix: error.fix };
-      this.findings.push(finding("placement-unsafe", after.location, error.message, fix));
-      return new Map();
+      return { findings: [finding("placement-unsafe", after.location, error.message, fix)], resliced: new Map() };
     }
   }
 }
