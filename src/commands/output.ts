@@ -61,7 +61,7 @@ export function weightFiles(
       source,
       ...(source.metadata === undefined ? {} : { metadata: source.metadata }),
     })),
-    limit,
+    { ...limit, ...(checkpoint.index === undefined ? {} : { indexMetadata: checkpoint.index }) },
   );
 }
 
