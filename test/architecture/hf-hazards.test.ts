@@ -633,9 +633,20 @@ t.test("a tensor outside of the blocks that holds a slice for every block stops 
     { prefix: "esm.encoder.layer.{i}.", outside: "esm.embeddings.x.weight lm_head.bias" },
   );
   t.same(edits(understood(bare), copiesOf(2, 0)), { num_hidden_layers: 3 });
-  t.match(
-    caught(() => understood({ ...bare, outside: "esm.contact_head.regression.weight" })).message,
-    /^esm.contact_head.regression.weight: \[8\] holds a slice for every block/,
+  // A head beside the stream, [1, blocks * heads]: originals keep their columns, copies get zeros.
+  const head = "esm.contact_head.regression.weight";
+  const shape = (name: string) => (name === head ? [1, 6] : [8]);
+  const resliced = understood({ ...bare, outside: head, shape })
+    .adapt(copiesOf(2, 0))
+    .resliced?.get(head);
+  t.same([resliced?.shape, resliced?.bytes], [[1, 9], 18]);
+  t.same(
+    caught(() => understood({ ...bare, outside: head }).adapt(copiesOf(2, 0))),
+    {
+      tag: "unsupported",
+      message: "esm.contact_head.regression.weight: expected one row with a slice for each of 2 blocks, found [8]",
+      fix: "Check that config.json belongs to these weights.",
+    },
   );
 });
 
