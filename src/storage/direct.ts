@@ -6,7 +6,7 @@ import { isSystemError } from "../errors.ts";
 import type { Sink } from "./sink.ts";
 
 const SLOTS = 4;
-const SLOT = 2 * 1024 * 1024;
+const SLOT = 1024 * 1024;
 /** Memory, offset and length of a direct write must be multiples of the logical block size: 512 to 4096 bytes. */
 const ALIGNMENT = 4096;
 /** Shorter runs of zeros are written: a hole costs an extra, shorter write. */
