@@ -834,6 +834,18 @@ t.test("16. lists of per-block shapes keep the source's entry for a copy", async
   });
 });
 
+t.test("16. overrides by block number move with their blocks, padded as they were, for any model type", async (t) => {
+  const padded = understood(
+    model("llama", 12, LLAMA, { per_layer_config: { "05": { head_dim: 4 }, "11": { head_dim: 8 } } }),
+  );
+  t.same(edits(padded, copiesOf(12, 5)), {
+    num_hidden_layers: 13,
+    per_layer_config: { "05": { head_dim: 4 }, "06": { head_dim: 4 }, "12": { head_dim: 8 } },
+  });
+  const plain = understood(model("llama", 12, LLAMA, { per_layer_config: { "5": { head_dim: 4 } } }));
+  t.same(edits(plain, copiesOf(12, 0)).per_layer_config, { "6": { head_dim: 4 } });
+});
+
 const T5 =
   (cross: boolean) =>
   (index: number): string =>

@@ -109,6 +109,12 @@ const REFUSED: readonly { title: string; parts: ModelParts; tag: string; message
     fix: "Report the model, so that its record can be completed.",
   },
   {
+    title: "a number with a leading zero is no block index",
+    parts: llama({ outside: "model.embed_tokens.weight model.norm.weight model.layers.01.mlp.up_proj.weight" }),
+    tag: "unsupported",
+    message: "model.layers.01.mlp.up_proj.weight: [8] is no known tensor of llama outside of its blocks",
+  },
+  {
     title: "a block that lacks a tensor is refused with its name",
     parts: llama({ block: (index) => (index === 3 ? LLAMA.replace("{gate,up,down}", "{gate,up}") : LLAMA) }),
     tag: "unsupported",
