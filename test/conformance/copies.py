@@ -22,7 +22,9 @@ class Stack:
         ]
         found = [prefix for prefix in lists if all(self.is_copy(prefix, block) for block in self.copies)]
         if len(found) != 1:
-            raise RuntimeError(f"expected one stack of {len(self.blocks)} blocks with these copies, found {found}")
+            raise RuntimeError(
+                f"expected one stack of {len(self.blocks)} blocks with these copies, found {found}"
+            )
         return found[0]
 
     def source_of(self, block):
@@ -30,17 +32,24 @@ class Stack:
 
     def is_copy(self, prefix, block):
         ours, theirs = self.of_block(block["at"], prefix), self.of_block(self.source_of(block), prefix)
-        return any(inner in theirs and same(value, theirs[inner]) and value.std() > 0 for inner, value in ours.items())
+        return any(
+            inner in theirs and same(value, theirs[inner]) and value.std() > 0
+            for inner, value in ours.items()
+        )
 
     def of_block(self, index, prefix=None):
         """Name inside the block -> parameter."""
         start = f"{self.prefix if prefix is None else prefix}{index}."
-        return {name[len(start) :]: value for name, value in self.parameters.items() if name.startswith(start)}
+        return {
+            name[len(start) :]: value for name, value in self.parameters.items() if name.startswith(start)
+        }
 
     def closing(self, block):
         """Names of a copy's parameters whose values are not those of its source block."""
         theirs = self.of_block(self.source_of(block))
-        return {inner for inner, value in self.of_block(block["at"]).items() if not same(value, theirs[inner])}
+        return {
+            inner for inner, value in self.of_block(block["at"]).items() if not same(value, theirs[inner])
+        }
 
     def trainable(self):
         """Every parameter of the copies but the scales of the stream, which must keep their value."""
@@ -51,7 +60,11 @@ class Stack:
                 for entry in block["zeroed"]
                 if entry["factor"] == "stream-scale"
             }
-            names |= {f"{self.prefix}{block['at']}.{inner}" for inner in self.of_block(block["at"]) if inner not in held}
+            names |= {
+                f"{self.prefix}{block['at']}.{inner}"
+                for inner in self.of_block(block["at"])
+                if inner not in held
+            }
         return names
 
 

@@ -32,7 +32,12 @@ def run(jobs, folder):
     asked.write_text(
         json.dumps(
             [
-                {"id": j.id, "source": str(j.source), "output": str(j.output), "options": {"force": True, **j.options}}
+                {
+                    "id": j.id,
+                    "source": str(j.source),
+                    "output": str(j.output),
+                    "options": {"force": True, **j.options},
+                }
                 for j in jobs
             ]
         )
@@ -44,6 +49,14 @@ def run(jobs, folder):
     if missing:
         raise RuntimeError(f"no result for {missing[:3]}")
     return results
+
+
+def command_line(*words):
+    """The command as a person runs it: (exit status, what it printed on standard error)."""
+    code = 'import { main } from "./src/cli/main.ts"; process.exitCode = await main(process.argv.slice(1));'
+    command = ["node", "--import", "tsx", "--input-type=module", "-e", code, *map(str, words)]
+    done = subprocess.run(command, cwd=HERE.parent.parent, capture_output=True, text=True)
+    return done.returncode, done.stderr
 
 
 def refusal(result):

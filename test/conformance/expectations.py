@@ -15,8 +15,8 @@ REFUSED = {
     "bloom@post_norm": "apply_residual_connection_post_layernorm true",
     "deepseek_v4": "hyper-connections",
     "diffllama": "lambda_init",
-    "esm": "esm.contact_head.regression.weight: [1, 24] holds a slice for every block",
     "gemma3n_text": "AltUp",
+    **{name: "holds a slice for every block" for name in ("gemma4", "gemma4_text", "gemma4_text@shared")},
     "gpt2@scaled": "scale_attn_by_inverse_layer_idx true",
     "hrm_text": "recurrent cycles",
     "longcat_flash": "zero_expert_num 2",
@@ -59,7 +59,10 @@ LAYOUTS = {
     "glm_moe_dsa@shared": [{"add": 4}, {"every": 2}, {"after": [0, 1, 1]}, {}],
     "gpt_neox_japanese": [UNEVEN, {"every": 4}],
     **{member: NOT_THE_FIRST for member in ("longt5", "longt5@global", "mt5", "t5", "wavlm")},
-    **{member: NOT_THE_FIRST for member in ("modernbert", "modernbert@bias", "modernbert-decoder", "modernbert-decoder@bias")},
+    **{
+        member: NOT_THE_FIRST
+        for member in ("modernbert", "modernbert@bias", "modernbert-decoder", "modernbert-decoder@bias")
+    },
     **{member: periods(2) for member in ("nllb-moe", "swin", "swinv2")},
     "switch_transformers": [{"add": 2}, {"every": 4, "perGroup": 2}, {}],
     **{member: periods(4) for member in ("jamba", "jamba@bias")},

@@ -17,7 +17,16 @@ FAMILIES = {
     "pre-norm": ["llama", "llama@bias", "qwen2", "gpt2", "opt", "granite", "starcoder2"],
     "post-norm": ["gemma2", "gemma3_text", "olmo2", "glm4", "exaone4"],
     "parallel": ["phi", "gptj", "cohere", "gpt_neox", "falcon", "stablelm@bias"],
-    "MoE": ["mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss", "olmoe", "granitemoe", "llama4_text", "qwen2_moe"],
+    "MoE": [
+        "mixtral",
+        "qwen3_moe",
+        "deepseek_v3",
+        "gpt_oss",
+        "olmoe",
+        "granitemoe",
+        "llama4_text",
+        "qwen2_moe",
+    ],
     "hybrid": ["qwen3_next", "lfm2", "jamba", "mamba", "falcon_h1", "nemotron_h"],
     "scaled stream": ["doge"],
 }
@@ -125,7 +134,13 @@ class Training:
         gradient = self.parameters[name].grad
         if gradient is None or not gradient.count_nonzero():
             return None if "expert" in name and not self.matters(name, slice(None)) else name
-        if "expert" not in name or gradient.dim() < 2 or ".experts." not in name or gradient.dim() == 2 and name.endswith("weight"):
+        if (
+            "expert" not in name
+            or gradient.dim() < 2
+            or ".experts." not in name
+            or gradient.dim() == 2
+            and name.endswith("weight")
+        ):
             return None
         for expert in range(gradient.shape[0]):
             if not gradient[expert].count_nonzero() and self.matters(name, expert):

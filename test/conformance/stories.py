@@ -40,7 +40,11 @@ def cases(work):
     if told["ids"].shape[1] < TOKENS:
         yield titles[1], f"the source tells {told['ids'].shape[1]} tokens only"
     else:
-        yield titles[1], None if torch.equal(told["ids"], again["ids"]) and told["text"] == again["text"] else again["text"]
+        yield titles[1], (
+            None
+            if torch.equal(told["ids"], again["ids"]) and told["text"] == again["text"]
+            else again["text"]
+        )
     shutil.rmtree(job.output, ignore_errors=True)
 
 

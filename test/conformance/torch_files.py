@@ -22,7 +22,9 @@ def cases(work):
     results = expansions.run(jobs, work / "jobs")
     for job in jobs:
         files = SAVED[job.member]
-        title = f"{job.member} in {files} torch file{'s' if files > 1 else ''} computes the same after expansion"
+        title = (
+            f"{job.member} in {files} torch file{'s' if files > 1 else ''} computes the same after expansion"
+        )
         yield title, check(job, results[job.id])
         shutil.rmtree(job.output, ignore_errors=True)
 

@@ -29,6 +29,8 @@ import zoo
 from expectations import REFUSED, REFUSED_PLACEMENTS, layouts_of
 
 PROCESSES = 2
+# Refusals that are also asked for on the command line.
+TYPED = ("bert", "minimax", "diffllama", "gemma3n_text")
 
 
 def make_zoo(models, names):
@@ -50,7 +52,9 @@ def make_one(task):
 
 def refusal_jobs(names, work):
     """(job, fragment of the message, exit code) for whole models and for single placements that must be refused."""
-    models = [(expansions.Job("refused", name, {}, work), REFUSED[name], 3) for name in names if name in REFUSED]
+    models = [
+        (expansions.Job("refused", name, {}, work), REFUSED[name], 3) for name in names if name in REFUSED
+    ]
     placements = []
     for name in names:
         if name in REFUSED_PLACEMENTS:
@@ -71,6 +75,18 @@ def refusal_cases(expected, results):
         elif result["leftBehind"]:
             why = "something was left at the output path"
         yield f"{job.member} is refused with {job.words}, and nothing is left behind", why
+
+
+def command_cases(work):
+    for name in TYPED:
+        output = work / "typed" / name
+        status, said = expansions.command_line(work / "models" / name, output, "--add", 2)
+        why = None
+        if status != 3 or REFUSED[name] not in " ".join(said.split()):
+            why = f"exit status {status}: {said}"
+        elif output.exists():
+            why = "something was left at the output path"
+        yield f"the command refuses {name} with exit status 3 and its reason", why
 
 
 def identity_jobs(names, work):
@@ -112,7 +128,10 @@ def main():
     def report(cases):
         for title, why in cases:
             counts["ok" if why is None else "not ok"] += 1
-            print(f"ok {title}" if why is None else f"not ok {title}: {' '.join(str(why).split())[:600]}", flush=True)
+            print(
+                f"ok {title}" if why is None else f"not ok {title}: {' '.join(str(why).split())[:600]}",
+                flush=True,
+            )
             if why is None and "computes the same" in title:
                 proven.add(title.split(" ")[0].split("@")[0])
 
@@ -132,6 +151,7 @@ def main():
     report(identity_cases(jobs, results))
     if not args.members:
         for text, cases in (
+            ("the command line", command_cases(work)),
             ("gradients", gradients.cases(work)),
             ("torch files", torch_files.cases(work)),
             ("the checks themselves", comparing.sabotage_cases(work)),

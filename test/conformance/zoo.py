@@ -599,13 +599,20 @@ MODELS = {
         "Gemma4ForCausalLM",
         {**GEMMA4, "num_hidden_layers": 12, "num_kv_shared_layers": 3, "use_double_wide_mlp": True},
     ),
-    "gemma4_text@bias": ("Gemma4ForCausalLM", {**GEMMA4, "attention_bias": True}),
+    "gemma4_text@bias": (
+        "Gemma4ForCausalLM",
+        {**GEMMA4, "attention_bias": True, "hidden_size_per_layer_input": 0},
+    ),
     # --- multimodal wrappers ---
     "gemma3": (
         "Gemma3ForConditionalGeneration",
         {"mm_tokens_per_image": 4, "text_config": {"num_hidden_layers": 8}},
     ),
     "gemma4": ("Gemma4ForConditionalGeneration", {"text_config": {**GEMMA4}, "vision_config": {}}),
+    "gemma4@dense": (
+        "Gemma4ForConditionalGeneration",
+        {"text_config": {**GEMMA4, "hidden_size_per_layer_input": 0}, "vision_config": {}},
+    ),
     "qwen2_vl": (
         "Qwen2VLForConditionalGeneration",
         {
@@ -935,7 +942,8 @@ def write(name, out):
 def rename(path, saved, published):
     tensors = load_file(path)
     renamed = {
-        published + key[len(saved) :] if key.startswith(saved) else key: value for key, value in tensors.items()
+        published + key[len(saved) :] if key.startswith(saved) else key: value
+        for key, value in tensors.items()
     }
     save_file(renamed, path, metadata={"format": "pt"})
 

@@ -11,7 +11,15 @@ IMAGE_TOKEN = 120
 # Model types whose vision tower takes a list of patches and a grid.
 GRID = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
 # How many places of the text one image takes (16 x 16 pixels in patches of 8, unless a model says otherwise).
-IMAGE_TOKENS = {"llava": 4, "gemma3": 4, "paligemma": 4, "llama4": 1, "idefics3": 1, "smolvlm": 1, "internvl": 4}
+IMAGE_TOKENS = {
+    "llava": 4,
+    "gemma3": 4,
+    "paligemma": 4,
+    "llama4": 1,
+    "idefics3": 1,
+    "smolvlm": 1,
+    "internvl": 4,
+}
 VISION = ("vit", "dinov2", "beit", "swin", "swinv2", "clip_vision_model", "siglip_vision_model")
 WAVES = ("wav2vec2", "hubert", "wavlm", "wav2vec2-conformer")
 
@@ -45,7 +53,11 @@ def inputs_for(model):
     if kind == "mllama":
         return {"input_ids": ids, **tiles(config.vision_config, noise)}
     if kind in GRID:
-        return {"input_ids": with_image(ids, 4), **patches(config.vision_config, noise), **token_types(ids, 4)}
+        return {
+            "input_ids": with_image(ids, 4),
+            **patches(config.vision_config, noise),
+            **token_types(ids, 4),
+        }
     if kind in IMAGE_TOKENS:
         return {**image_and_text(kind, config, ids, noise)}
     if config.is_encoder_decoder:
