@@ -91,7 +91,7 @@ export async function* expand(options: ExpandOptions): Run<ExpandReport> {
   for (const { name } of earlier) if (!all.includes(name)) fs.rmSync(path.join(names.directory, name), { force: true });
   const verification = options.verify === "none" ? undefined : yield* prove(checkpoint, names, files, options);
   return {
-    output: path.join(names.directory, names.file ?? ""),
+    output: openingPath(names, files),
     plan,
     files,
     mask: mask.counts,
@@ -128,8 +128,7 @@ async function* prove(
   files: readonly WrittenFile[],
   options: ExpandOptions,
 ): Run<VerificationReport> {
-  const first = names.file === undefined ? names.directory : path.join(names.directory, files[0]?.name ?? names.file);
-  const after = await openCheckpoint(first);
+  const after = await openCheckpoint(openingPath(names, files));
   const { stack, signal } = options;
   const report = yield* verifyStructure(before, after, {
     ...(stack === undefined ? {} : { stack }),
@@ -140,6 +139,11 @@ async function* prove(
     `${JSON.stringify(report, null, 2)}\n`,
   );
   return report;
+}
+
+/** What a user names to open the output: its directory, or the first file of a GGUF model. */
+function openingPath(names: OutputNames, files: readonly WrittenFile[]): string {
+  return path.join(names.shown, names.file === undefined ? "" : (files[0]?.name ?? names.file));
 }
 
 function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions): WriteOptions {

@@ -15,7 +15,10 @@ export const MANIFEST_SCHEMA = "expand-checkpoint/manifest/1";
 
 /** Where things go. Sidecars are plan.json, mask.json, ... in a directory of our own, and STEM.plan.json beside a .gguf file. */
 export interface OutputNames {
+  /** Absolute. */
   readonly directory: string;
+  /** The same, as the user wrote it. */
+  readonly shown: string;
   /** Name of the checkpoint's first file for GGUF; undefined when the output is a directory of its own. */
   readonly file: string | undefined;
   readonly sidecar: (name: string) => string;
@@ -25,7 +28,7 @@ export interface OutputNames {
 export function outputNames(checkpoint: Checkpoint, output: string): OutputNames {
   const toFile = /\.gguf$/i.test(output);
   if (checkpoint.format !== "gguf") {
-    if (!toFile) return { directory: path.resolve(output), file: undefined, sidecar: (name) => name };
+    if (!toFile) return { directory: path.resolve(output), shown: output, file: undefined, sidecar: (name) => name };
     throw new ExpandError(
       "usage",
       `the source is ${checkpoint.format}; expand keeps the format and cannot write a .gguf file`,
@@ -36,10 +39,11 @@ export function outputNames(checkpoint: Checkpoint, output: string): OutputNames
     );
   }
   const base = (checkpoint.shards[0]?.name ?? "model.gguf").replace(/(?:-\d{5}-of-\d{5})?\.gguf$/i, "");
-  if (!toFile) return { directory: path.resolve(output), file: `${base}.gguf`, sidecar: (name) => name };
+  if (!toFile) return { directory: path.resolve(output), shown: output, file: `${base}.gguf`, sidecar: (name) => name };
   const file = path.basename(output);
   const stem = file.replace(/\.gguf$/i, "");
-  return { directory: path.dirname(path.resolve(output)), file, sidecar: (name) => `${stem}.${name}` };
+  const shown = path.dirname(output);
+  return { directory: path.resolve(shown), shown, file, sidecar: (name) => `${stem}.${name}` };
 }
 
 /** The files that hold tensors, and after them the index where there is one. */
