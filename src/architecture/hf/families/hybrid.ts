@@ -3,7 +3,7 @@ import type { Axis, KindSource } from "../axis.ts";
 import type { Family, Module } from "../family.ts";
 import { FULL, LINEAR, layerTypes, mixers, periodic } from "./axes.ts";
 import { attention, branch, moe, norms, part, projection, withTensors } from "./parts.ts";
-import { HEAD, like, preNorms } from "./stacks.ts";
+import { HEAD, like, ONE_MIXER, preNorms } from "./stacks.ts";
 
 /** Mamba 2 as bamba, granitemoehybrid and falcon_h1 name it. */
 const mamba2 = (at: string): Module =>
@@ -180,6 +180,6 @@ export const hybrids: readonly Family[] = [
       axes: [nemotronMixers],
       outside: "{embeddings,embed_tokens}.weight? {norm_f,norm}.weight?",
     },
-    { outside: `${HEAD} mtp.**` },
+    { outside: `${HEAD} mtp.**`, notes: [ONE_MIXER] },
   ),
 ];

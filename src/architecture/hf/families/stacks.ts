@@ -32,3 +32,7 @@ export const MTP = {
   tensors:
     "embed_tokens.weight? {enorm,hnorm}.weight? eh_proj.@? shared_head.{norm,head}.weight? final_layernorm.weight?",
 } as const;
+
+/** For families whose blocks hold one branch. */
+export const ONE_MIXER =
+  "A block holds one branch only: what one transformer block adds takes a copy of a mixer block and of an MLP block.";

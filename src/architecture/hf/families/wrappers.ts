@@ -30,6 +30,9 @@ const qwenVl = (name: string, family: string, axes: readonly Axis[] = []): Wrapp
   heads: [""],
   outside: "{model.,}visual.**",
   axes,
+  ...(axes.length === 0
+    ? {}
+    : { notes: ["Visual features enter behind the first text blocks: test with an image too."] }),
 });
 
 export const wrappers: readonly Wrapper[] = [
@@ -45,7 +48,11 @@ export const wrappers: readonly Wrapper[] = [
     outside: `${VISION} {model.,}{audio_tower,embed_audio,embed_vision}.**`,
   }),
   llavaLike("llama4", { family: "llama4_text", outside: `${VISION} {model.,}vision_model.**` }),
-  llavaLike("mllama", { family: "mllama_text_model", outside: `${VISION} {model.,}vision_model.**` }),
+  llavaLike("mllama", {
+    family: "mllama_text_model",
+    notes: ["Cross-attention blocks run with an image only: test with one."],
+    outside: `${VISION} {model.,}vision_model.**`,
+  }),
   llavaLike("minimax_m3_vl", {
     family: "minimax_m3_vl_text",
     outside: `${VISION} {model.,}patch_merge_mlp.**`,
