@@ -14,8 +14,26 @@ import torch
 from safetensors import safe_open
 
 DTYPES = [
-    "float64", "float32", "float16", "bfloat16", "complex64", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8",
-    "bool", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2",
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "complex64",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e4m3fnuz",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float4_e2m1fn_x2",
 ]
 TORCH_CANNOT = {"F6_E2M3", "F6_E3M2"}
 
@@ -63,10 +81,22 @@ def good_files():
     for protocol in (2, 3, 4, 5):
         yield f"types-{protocol}", every, {"pickle_protocol": protocol}
     yield "tied", {"embed": weight, "head": weight}, {}
-    yield "views", {"top": big[:8], "middle": big[4:12], "row": big[3], "scalar": big[2, 1], "empty": big[:0], "one": big[:1, 2:3]}, {}
+    yield "views", {
+        "top": big[:8],
+        "middle": big[4:12],
+        "row": big[3],
+        "scalar": big[2, 1],
+        "empty": big[:0],
+        "one": big[:1, 2:3],
+    }, {}
     yield "parameters", {"a": torch.nn.Parameter(big), "b": marked}, {}
     yield "module", module.state_dict(), {}
-    yield "trainer", {"state_dict": module.state_dict(), "epoch": 3, "lr": 0.1, "args": {"betas": (0.9, 0.95)}}, {}
+    yield "trainer", {
+        "state_dict": module.state_dict(),
+        "epoch": 3,
+        "lr": 0.1,
+        "args": {"betas": (0.9, 0.95)},
+    }, {}
 
 
 def bad_files():

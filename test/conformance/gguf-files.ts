@@ -1,14 +1,13 @@
-// Files for other people's readers, written by this project, and what this project holds them to contain. Judges nothing.
-// Usage: tsx reader-files.ts WORK RESULTS [GGUF]. Reads the checkpoints in WORK/sources; GGUF is a model to expand besides the fixture.
+// GGUF files for other people's readers, written by this project, and what this project holds them to contain. Judges nothing.
+// Usage: tsx gguf-files.ts WORK RESULTS [GGUF], a model to expand besides the fixture.
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { tinyLlama, writePlan, writeTinyGguf } from "../../fixtures/gguf.ts";
+import { tinyLlama, writeTinyGguf } from "../../fixtures/gguf.ts";
 import { EVERY_TYPE } from "../../fixtures/gguf-types.ts";
 import { type GgufEntry, type GgufScalar, ggufValue } from "../../src/checkpoint/gguf-metadata.ts";
 import { readGgufHeader } from "../../src/formats/gguf/header.ts";
-import { planSafetensors } from "../../src/formats/safetensors/write.ts";
-import { type Checkpoint, ExpandError, expand, finish, openCheckpoint, type TensorRef } from "../../src/index.ts";
+import { ExpandError, expand, finish } from "../../src/index.ts";
 import { fileSource } from "../../src/tensor/source.ts";
 
 /** Value types as Python's gguf names them. */
@@ -29,12 +28,11 @@ const NAMES = {
 } as const;
 /** Types that Python's gguf 0.19.0 does not know. */
 const UNKNOWN_TO_PYTHON: readonly string[] = ["of.Q2_0"];
-const SHARD_SIZE = 4_000;
 const FIXTURE = path.resolve(import.meta.dirname, "../../fixtures/llama.gguf");
 
 const [work, resultsFile, model] = process.argv.slice(2);
 if (work === undefined || resultsFile === undefined) {
-  throw new ExpandError("usage", "expected two paths", { fix: "Run tsx reader-files.ts WORK RESULTS [GGUF]." });
+  throw new ExpandError("usage", "expected two paths", { fix: "Run tsx gguf-files.ts WORK RESULTS [GGUF]." });
 }
 const folder = (name: string): string => {
   const directory = path.join(work, name);
@@ -43,7 +41,6 @@ const folder = (name: string): string => {
 };
 const results = {
   gguf: await Promise.all(writeGguf().map(describeGguf)),
-  sources: await Promise.all(fs.readdirSync(folder("sources")).sort().map(rewrite)),
   expanded: [await expandGguf(FIXTURE, 2, 300_000), ...(model === undefined ? [] : [await expandGguf(model, 8)])],
 };
 fs.writeFileSync(resultsFile, JSON.stringify(results));
@@ -81,43 +78,6 @@ function describeEntry(entry: GgufEntry) {
 function plain(value: GgufScalar): string | number | boolean {
   if (typeof value === "bigint") return String(value);
   return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value;
-}
-
-/** Reads a checkpoint and writes its tensors as safetensors, as one file and in shards, whatever they may mean. */
-async function rewrite(name: string) {
-  try {
-    const checkpoint = await openCheckpoint(path.join(folder("sources"), name));
-    const tensors = await Promise.all([...checkpoint.tensors].map(describeTensor));
-    const metadata = Object.fromEntries(checkpoint.shards[0]?.metadata ?? []);
-    const written = [writeSafetensors(checkpoint, `${name}-as-it-was`)];
-    written.push(writeSafetensors(checkpoint, `${name}-in-shards`, SHARD_SIZE));
-    return { name, metadata, tensors, written };
-  } catch (error) {
-    if (!(error instanceof ExpandError)) throw error;
-    return { name, error: { exitCode: error.exitCode, message: error.message } };
-  }
-}
-
-function writeSafetensors(checkpoint: Checkpoint, name: string, shardSize?: number): string {
-  const directory = folder(path.join("rewritten", name));
-  const contents = checkpoint.shards.map((source) => ({
-    tensors: source.tensors.flatMap((tensor) => {
-      const found = checkpoint.tensors.get(tensor);
-      return found === undefined ? [] : [[tensor, found] as const];
-    }),
-    originals: source.tensors.length,
-    source,
-    ...(source.metadata === undefined ? {} : { metadata: source.metadata }),
-  }));
-  for (const plan of planSafetensors(contents, shardSize === undefined ? {} : { shardSize }))
-    writePlan(directory, plan);
-  return directory;
-}
-
-async function describeTensor([name, tensor]: readonly [string, TensorRef]) {
-  const { dtype, shape, bytes } = tensor;
-  const data = tensor.kind === "stored" ? await tensor.source.read(tensor.offset, bytes) : new Uint8Array();
-  return { name, dtype, shape, sha256: sha256(data) };
 }
 
 async function expandGguf(source: string, add: number, shardSize?: number) {
