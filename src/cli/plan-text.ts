@@ -13,7 +13,7 @@ export function planText(plan: Plan): string {
     ...closings(plan).map((line) => `zeroed    ${line}`),
     ...plan.config.map((edit) => `setting   ${edit.path}: ${short(edit.before)} -> ${short(edit.after)}`),
     `training  ${trainingText(plan)}`,
-    `bytes     read ${formatBytes(cost.bytesToRead)}, write ${formatBytes(cost.bytesToWrite)}, of which ${formatBytes(cost.zeroBytes)} zeros`,
+    `bytes     read ${formatBytes(cost.bytesToRead)}, write ${formatBytes(cost.bytesToWrite)}, of which ${formatBytes(cost.zeroBytes)} zeros; ${formatBytes(cost.freeDisk)} of free disk needed`,
     ...plan.notes.map((note) => `note      ${note}`),
   ].join("\n");
 }

@@ -12,6 +12,8 @@ export interface PlanCost {
   readonly bytesToWrite: number;
   /** Bytes of `bytesToWrite` that are zeros: holes where the file system has them. */
   readonly zeroBytes: number;
+  /** Bytes of free disk that writing takes with zeros as holes; `bytesToWrite` without. Headers and small files come on top. */
+  readonly freeDisk: number;
   /** Stored values before and after; packed integers of quantized checkpoints count as stored. */
   readonly parametersBefore: number;
   readonly parametersAfter: number;
@@ -45,7 +47,8 @@ export function costOf(checkpoint: Checkpoint, architecture: Architecture, block
       else if (value === 0) zeroBytes += tensor.bytes;
     }
   }
-  return { bytesToRead, bytesToWrite, zeroBytes, parametersBefore, parametersAfter, trainable };
+  const freeDisk = bytesToWrite - zeroBytes;
+  return { bytesToRead, bytesToWrite, zeroBytes, freeDisk, parametersBefore, parametersAfter, trainable };
 }
 
 function values(tensor: TensorRef): number {
