@@ -79,7 +79,11 @@ t.test("suffix copies the top blocks behind the last one, prefix the bottom ones
 
 t.test("kinds with period p: whole periods, at boundaries that are multiples of p", async (t) => {
   t.same(copiesOf(placeCopies(stackOf(26, 2), { add: 4 })), [10, 11, 24, 25]);
-  t.same(copiesOf(placeCopies(stackOf(26, 6), { add: 6 })), [18, 19, 20, 21, 22, 23], "the last whole period ends at 23");
+  t.same(
+    copiesOf(placeCopies(stackOf(26, 6), { add: 6 })),
+    [18, 19, 20, 21, 22, 23],
+    "the last whole period ends at 23",
+  );
   t.same(copyCount(placeCopies(stackOf(48, 4), {})), 12, "the default copies whole periods");
   for (const [blocks, period, add] of [
     [26, 2, 4],
