@@ -7,8 +7,8 @@ import { indexFiles, safetensorsFiles, safetensorsHeaders } from "./fuzz/safeten
 import { torchArchives, torchPickles, torchPrograms } from "./fuzz/torch.ts";
 import type { FuzzedReader } from "./mutate.ts";
 
-const RUNS = Number(process.env["FUZZ_RUNS"] ?? 5000);
-const FIRST_SEED = Number(process.env["FUZZ_SEED"] ?? 1);
+const RUNS = Number(process.env.FUZZ_RUNS ?? 5000);
+const FIRST_SEED = Number(process.env.FUZZ_SEED ?? 1);
 /** Bytes. What this process may take after each kind. */
 const MAX_MEMORY = 2 ** 30;
 
