@@ -242,6 +242,7 @@ t.test("wrong words give one line, a fix, and exit 2", async (t) => {
     ],
     [["expand", llama, "/tmp/x", "--shard-size", "5 parsecs"], "--shard-size takes a size such as 5GB", "--help"],
     [["expand", llama, "/tmp/x", "--mask", "nemo"], "--mask takes json, axolotl", "--help"],
+    [["expand", llama, "/tmp/x", "--zero", "all"], 'Invalid values: Argument: zero, Given: "all", Choices:', "--help"],
     [
       ["verify", llama, llama, "--report", "r.pdf"],
       "--report takes a file that ends in .json, .md or .xml",

@@ -102,7 +102,7 @@ function epilogue(verb: Verb): string {
 /** yargs wraps what a `coerce` throws into an error of its own; the message is all that it keeps. */
 function misuse(verb: Verb, message: string | null, error: unknown): unknown {
   if (error instanceof Error && error.name !== "YError") return error;
-  const text = error instanceof Error ? error.message : message;
+  const text = (error instanceof Error ? error.message : message)?.replaceAll(/\s*\n\s*/g, " ");
   const fix = `Run expand-checkpoint ${verb.name} --help.`;
   return new ExpandError("usage", text ?? "the command line is not understood", { fix });
 }
