@@ -3,7 +3,14 @@ import type { Architecture } from "../architecture/architecture.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { elementCount, isPlainFloat } from "../tensor/dtype.ts";
 import type { TensorRef } from "../tensor/reference.ts";
-import type { PlannedBlock } from "./plan.ts";
+
+/** A block of the expanded checkpoint, and the tensors in it that hold one value throughout; none in an original. */
+export interface CostedBlock {
+  readonly kind: "original" | "copy";
+  readonly at: number;
+  readonly from: number;
+  readonly zeroed?: readonly { readonly tensor: string; readonly value: number }[];
+}
 
 export interface PlanCost {
   /** Tensor bytes read from the source (a copied tensor is read twice). */
@@ -21,7 +28,7 @@ export interface PlanCost {
   readonly trainable: number;
 }
 
-export function costOf(checkpoint: Checkpoint, architecture: Architecture, blocks: readonly PlannedBlock[]): PlanCost {
+export function costOf(checkpoint: Checkpoint, architecture: Architecture, blocks: readonly CostedBlock[]): PlanCost {
   let bytesToRead = 0;
   let parametersBefore = 0;
   for (const tensor of checkpoint.tensors.values()) {
@@ -35,7 +42,7 @@ export function costOf(checkpoint: Checkpoint, architecture: Architecture, block
   for (const block of blocks) {
     if (block.kind === "original") continue;
     const source = architecture.blocks[block.from];
-    const fixed = new Map(block.zeroed.map((entry) => [entry.tensor, entry.value]));
+    const fixed = new Map(block.zeroed?.map((entry) => [entry.tensor, entry.value]));
     for (const name of source?.tensors.values() ?? []) {
       const tensor = checkpoint.tensors.get(name);
       if (tensor === undefined) continue;
