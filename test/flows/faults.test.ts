@@ -102,15 +102,18 @@ for (const flags of [[], ["direct"]]) {
       const reference = digests(out);
       t.equal(reference.size, 9);
       fs.rmSync(out, { recursive: true });
+      // The fastest complete run so far: the first one may have waited for a busy disk.
+      let fastest = whole.ms;
       const counts = { killed: 0, completed: 0, resumedWith: [] as number[] };
       while (counts.killed < kills) {
-        const run = await runWriter(home, flags, Math.random() * whole.ms * 0.6);
+        const run = await runWriter(home, flags, Math.random() * fastest);
         const found = digests(out);
         const damaged = [...found].filter(([name, digest]) => reference.get(name) !== digest);
         if (damaged.length > 0 || run.errors !== "")
           t.strictSame({ damaged, errors: run.errors }, { damaged: [], errors: "" });
         if (run.code === 0) {
           counts.completed++;
+          fastest = Math.min(fastest, run.ms);
           t.strictSame(found, reference);
           t.strictSame(
             fs.readdirSync(out).filter((name) => name.startsWith(".")),
@@ -125,7 +128,7 @@ for (const flags of [[], ["direct"]]) {
           found.size === reference.size && !fs.existsSync(path.join(out, ".shard-0.partial/journal.jsonl"));
         if (complete) fs.rmSync(out, { recursive: true });
       }
-      t.comment(JSON.stringify({ ms: whole.ms, ...counts }));
+      t.comment(JSON.stringify({ fastest, ...counts }));
       const last = await runWriter(home, flags);
       t.equal(last.code, 0, last.errors);
       t.strictSame(digests(out), reference);
