@@ -48,6 +48,8 @@ def periods(length):
 # One copy stands behind block 0, two behind a block in the middle: uneven, and no period of any kind survives it.
 UNEVEN = {"after": [0, 2, 2]}
 USUAL = [{"add": 3}, {"every": 2}, UNEVEN, {}]
+# For a second configuration of a model type.
+SHORTER = [{"every": 2}, UNEVEN]
 # Block 0 owns a tensor or lacks one: no copy of it can exist.
 NOT_THE_FIRST = [{"add": 2}, {"every": 2}, {"after": [1, 2, 2]}, {}]
 # Image features are added behind blocks 0, 1 and 2.
@@ -68,6 +70,24 @@ LAYOUTS = {
     **{member: periods(4) for member in ("jamba", "jamba@bias")},
     **{member: BEHIND_THE_THIRD for member in ("qwen3_vl", "qwen3_vl_moe")},
     **{member: [UNEVEN] for member in ("zamba2", "zamba2@adapter")},
+}
+
+PROJECTIONS = {"add": 3, "zero": "projections"}
+# Besides: other ends, other factors, other files.
+MORE = {
+    "llama": [
+        {"add": 2, "place": "prefix"},
+        {"add": 2, "place": "suffix"},
+        {"every": 3, "perGroup": 2},
+        {"add": 6, "shardSize": 20000},
+    ],
+    "mixtral": [{"add": 2, "place": "prefix"}, {"add": 2, "shardSize": 30000}],
+    **{
+        member: [PROJECTIONS]
+        for member in ("gemma2", "gemma3_text", "gemma4_text@moe", "olmo2", "olmo3", "glm4")
+    },
+    **{member: [PROJECTIONS] for member in ("exaone4", "t5gemma", "afmoe", "flex_olmo", "dinov2")},
+    "whisper": [{"add": 1, "place": "suffix"}],
 }
 
 # Placements that cannot be exact, with a fragment of the message. Exit code 2.
@@ -91,17 +111,29 @@ def layouts_of(member):
     """Options for each placement in each stack that is expanded."""
     result = []
     for stack in STACKS.get(member, (None,)):
-        placements = LAYOUTS.get((member, stack)) or LAYOUTS.get(member) or USUAL
+        usual = SHORTER if "@" in member else USUAL
+        placements = LAYOUTS.get((member, stack)) or LAYOUTS.get(member) or usual
+        placements = [*placements, *MORE.get(member, [])]
         result += [options if stack is None else {**options, "stack": stack} for options in placements]
     return result
+
+
+OPTIONS = {
+    "add": "add",
+    "every": "every",
+    "after": "after",
+    "perGroup": "per-group",
+    "place": "place",
+    "zero": "zero",
+    "shardSize": "shard-size",
+}
 
 
 def words_of(options):
     """Options as a person would type them."""
     words = []
     for option, value in options.items():
-        if option in ("add", "every", "after", "perGroup"):
-            name = "per-group" if option == "perGroup" else option
-            words.append(f"--{name} {','.join(map(str, value)) if option == 'after' else value}")
+        if option in OPTIONS:
+            words.append(f"--{OPTIONS[option]} {','.join(map(str, value)) if option == 'after' else value}")
     where = f" in the {options['stack']}" if "stack" in options else ""
     return (" ".join(words) or "no option") + where

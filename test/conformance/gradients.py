@@ -45,6 +45,24 @@ def cases(work):
     with multiprocessing.Pool(2) as pool:
         for found in pool.imap(check, [(job, results[job.id]) for job in jobs]):
             yield from found
+    yield sabotage(work)
+
+
+def sabotage(work):
+    """Zeros on both sides of a product have gradient 0 for ever; the check must see it."""
+    job = expansions.Job("dead", "llama", {"add": 1, "masks": ["torch"]}, work)
+    result = expansions.run([job], work / "gradients")[job.id]
+    title = "a copy that is closed twice is found dead"
+    why = expansions.refusal(result)
+    if why is not None:
+        return title, why
+    model, _ = load(job.output, torch.float32)
+    trained = Training(model, result["blocks"], job.output)
+    trained.recipe()
+    with torch.no_grad():
+        trained.parameters["model.layers.6.mlp.up_proj.weight"].zero_()
+    said = trained.first_step()
+    return title, None if said and "mlp" in said and "gradient 0" in said else f"the check said {said}"
 
 
 def check(task):

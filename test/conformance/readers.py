@@ -110,7 +110,7 @@ def through(program):
 
 
 def main():
-    work = Path(sys.argv[1]).resolve() / "readers"
+    work = Path(sys.argv[1]).resolve()
     work.mkdir(parents=True, exist_ok=True)
     failed = through("safetensors_reader.ts")
     model = smollm2.find()
