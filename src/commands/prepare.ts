@@ -3,12 +3,11 @@
 import fs from "node:fs";
 import type { Architecture } from "../architecture/architecture.ts";
 import { understand } from "../architecture/detect.ts";
-import { originalPositions } from "../architecture/layout.ts";
+import { type Layout, originalPositions } from "../architecture/layout.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, isSystemError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { checkLiveness } from "../expansion/liveness.ts";
-import { parseMergekit } from "../expansion/mergekit.ts";
 import { type PlacementOptions, placeCopies } from "../expansion/placement.ts";
 import { type Plan, planExpansion, type ZeroMode } from "../expansion/plan.ts";
 import { parsePlan, replayPlan } from "../expansion/replay.ts";
@@ -33,7 +32,7 @@ export interface Prepared {
 /** Opens, understands and plans. Throws whatever each of these refuses. */
 export async function* prepare(options: PrepareOptions): Run<Prepared> {
   yield { kind: "phase", name: "read headers" };
-  const saved = options.plan === undefined ? undefined : readPlanFile(options.plan, options);
+  const saved = options.plan === undefined ? undefined : await readPlanFile(options.plan, options);
   const checkpoint = await openCheckpoint(options.source);
   const stack = options.stack ?? (saved?.kind === "plan" ? saved.plan.stack : undefined);
   const architecture = understand(checkpoint, stack === undefined ? {} : { stack });
@@ -45,7 +44,7 @@ export async function* prepare(options: PrepareOptions): Run<Prepared> {
 
 type SavedFile =
   | { readonly kind: "plan"; readonly plan: ReturnType<typeof parsePlan> }
-  | { readonly kind: "mergekit"; readonly layout: ReturnType<typeof parseMergekit> };
+  | { readonly kind: "mergekit"; readonly layout: Layout };
 
 function decide(
   checkpoint: Checkpoint,
@@ -69,7 +68,7 @@ function decide(
   return planExpansion(checkpoint, architecture, layout, options.zero);
 }
 
-function readPlanFile(path: string, options: PrepareOptions): SavedFile {
+async function readPlanFile(path: string, options: PrepareOptions): Promise<SavedFile> {
   const { add, every, after, perGroup, place } = options;
   if ([add, every, after, perGroup, place].some((option) => option !== undefined)) {
     throw new ExpandError(
@@ -81,8 +80,10 @@ function readPlanFile(path: string, options: PrepareOptions): SavedFile {
     );
   }
   const text = readText(path);
-  if (/\.ya?ml$/i.test(path)) return { kind: "mergekit", layout: parseMergekit(path, text) };
-  return { kind: "plan", plan: parsePlan(path, text) };
+  if (!/\.ya?ml$/i.test(path)) return { kind: "plan", plan: parsePlan(path, text) };
+  // Only these files need the YAML parser, which takes longer to load than a plan takes to make.
+  const { parseMergekit } = await import("../expansion/mergekit.ts");
+  return { kind: "mergekit", layout: parseMergekit(path, text) };
 }
 
 function readText(path: string): string {
