@@ -1,4 +1,7 @@
 #!/usr/bin/env node
-import { main } from "../dist/cli/main.js";
+import module from "node:module";
 
+// Compiled code is kept between runs where Node can (22.8 and later): starting takes half the time.
+module.enableCompileCache?.();
+const { main } = await import("../dist/cli/main.js");
 process.exitCode = await main(process.argv.slice(2));
