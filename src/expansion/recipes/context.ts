@@ -82,7 +82,9 @@ export function copyPattern(context: RecipeContext, dot: "\\." | "."): { readonl
   const escaped = (names: readonly string[]): string => names.map((name) => name.replaceAll(".", "\\.")).join("|");
   const numbers = mask.blocks.join("|");
   const except = held.length === 0 ? "" : `(?!(${escaped(held)})$)`;
-  const pattern = `^((${WRAPPERS.join("|")})\\.)*${escaped([context.core])}(${numbers})\\.${except}`;
+  const core = runtimeCores(context.core);
+  const stack = core.length === 1 ? escaped(core) : `(${escaped(core)})`;
+  const pattern = `^((${WRAPPERS.join("|")})\\.)*${stack}(${numbers})\\.${except}`;
   const matcher = new RegExp(pattern);
   const buffers = new Set(
     copies.flatMap((block) => [...block.tensors].filter(([inner]) => block.buffers.has(inner)).map(([, name]) => name)),
@@ -92,4 +94,10 @@ export function copyPattern(context: RecipeContext, dot: "\\." | "."): { readonl
     return `no pattern tells the copies from "${name}"`;
   }
   return { pattern: write(pattern) };
+}
+
+/** transformers 5 calls vit.encoder.layer. and beit.encoder.layer. vit.layers. and beit.layers. at run time (conversion_mapping.py). */
+function runtimeCores(core: string): readonly string[] {
+  const renamed = core.replace(/^(\w+)\.encoder\.layer\.$/, "$1.layers.");
+  return renamed === core ? [core] : [core, renamed];
 }
