@@ -121,7 +121,13 @@ t.test(
     t.match(refused.err, "already holds notes.txt");
     t.equal((await run("expand", source, out, "--force")).code, 0);
     t.ok(fs.existsSync(path.join(out, "model-00002-of-00002.safetensors")));
+    const manifest = path.join(out, "manifest.json");
+    const listed = JSON.parse(fs.readFileSync(manifest, "utf8"));
+    listed.files.push({ name: "notes.txt", size: 5 }, { name: "../outside.txt", size: 5 });
+    fs.writeFileSync(manifest, JSON.stringify(listed));
+    fs.writeFileSync(path.join(out, "..", "outside.txt"), "12345");
     t.equal((await run("expand", path.join(fixtures, "llama"), out, "--force")).code, 0);
+    t.ok(fs.existsSync(path.join(out, "..", "outside.txt")), "a manifest reaches nothing outside");
     t.same(
       fs.readdirSync(out).filter((name) => name.includes("model")),
       ["model.safetensors"],

@@ -19,6 +19,7 @@ import { verifyStructure } from "../verification/structure.ts";
 import {
   companionFiles,
   jsonFile,
+  type ManifestEntry,
   manifestFile,
   type OutputNames,
   outputNames,
@@ -34,7 +35,7 @@ export type { VerificationReport } from "../verification/report.ts";
 export interface ExpandOptions extends PrepareOptions {
   /** A directory, or a .gguf file for a GGUF source. Absent or empty, unless `force`. */
   readonly output: string;
-  /** Replace what an earlier run of this tool wrote there. Files of others are never touched. */
+  /** Replace files of the same names, and remove what an earlier run left that this one does not write. Other files stay. */
   readonly force?: boolean;
   /** Bytes; no file of weights is larger unless one tensor alone is. */
   readonly shardSize?: number;
@@ -87,8 +88,7 @@ export async function* expand(options: ExpandOptions): Run<ExpandReport> {
     manifestFile(manifest, planFingerprint(plan), written, small, write.hash),
   ];
   const files = yield* writeFiles(names.directory, large, finals, write);
-  // A shard that an earlier, replaced run left behind would be read as part of this one.
-  for (const { name } of earlier) if (!all.includes(name)) fs.rmSync(path.join(names.directory, name), { force: true });
+  for (const entry of earlier) if (!all.includes(entry.name)) removeStale(names.directory, entry);
   const verification = options.verify === "none" ? undefined : yield* prove(checkpoint, names, files, options);
   return {
     output: openingPath(names, files),
@@ -139,6 +139,16 @@ async function* prove(
     `${JSON.stringify(report, null, 2)}\n`,
   );
   return report;
+}
+
+/**
+ * A shard that an earlier, replaced run left behind would be read as part of this one. A manifest may be somebody else's: what is not
+ * a regular file of its size, really inside the directory, stays.
+ */
+function removeStale(directory: string, entry: ManifestEntry): void {
+  const file = path.join(directory, entry.name);
+  const stat = fs.lstatSync(file, { throwIfNoEntry: false });
+  if (stat?.isFile() && stat.size === entry.size && isInside(file, directory)) fs.rmSync(file);
 }
 
 /** What a user names to open the output: its directory, or the first file of a GGUF model. */

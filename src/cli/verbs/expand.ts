@@ -16,7 +16,7 @@ const OUTPUT_OPTIONS: Readonly<Record<string, Options>> = {
     describe: "Largest file of weights, in bytes: 5GB, 500MB, 2GiB",
     coerce: byteSize("shard-size"),
   },
-  force: { group: "Output:", type: "boolean", default: false, describe: "Replace what an earlier run wrote into OUT" },
+  force: { group: "Output:", type: "boolean", default: false, describe: "Replace files of the same names in OUT" },
   "dry-run": { group: "Output:", type: "boolean", default: false, describe: "Print the plan, write nothing" },
   link: { group: "Output:", type: "boolean", default: false, describe: "Hard-link files that stay the same" },
   direct: { group: "Output:", type: "boolean", default: false, describe: "Write past the page cache (Linux O_DIRECT)" },
