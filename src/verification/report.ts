@@ -128,9 +128,43 @@ export interface FoundBlock {
   readonly closed?: readonly ClosedBranch[];
 }
 
+/** The logits of both sides on the same token ids, and where their hidden states part. */
+export interface NumericComparison {
+  readonly device: "cpu" | "cuda";
+  /** streamed: block by block through decoder stages; whole: the ONNX models themselves. */
+  readonly method: "streamed" | "whole";
+  readonly samples: number;
+  /** Per sample. */
+  readonly tokens: number;
+  readonly seed: number;
+  readonly tolerance: number;
+  readonly logits: {
+    readonly maxAbs: number;
+    readonly maxRel: number;
+    readonly differing: number;
+    readonly total: number;
+  };
+  /** One per block of AFTER. */
+  readonly blocks: readonly BlockComparison[];
+  readonly firstDifference?: { readonly block: number; readonly maxAbs: number };
+}
+
+export interface BlockComparison {
+  /** Index in AFTER. */
+  readonly at: number;
+  /** Index in BEFORE. */
+  readonly from?: number;
+  readonly kind: "original" | "copy" | "unknown";
+  /** Root mean square of the hidden state after it. */
+  readonly norm: number;
+  /** Against the output of BEFORE's block `from`; for a copy, against its own input. */
+  readonly maxAbs: number;
+  readonly nonFinite: number;
+}
+
 export interface VerificationReport {
   readonly schema: typeof VERIFICATION_SCHEMA;
-  readonly mode: "structure";
+  readonly mode: "structure" | "numbers" | "both";
   readonly verdict: Verdict;
   /** Why the verdict is "inconclusive". */
   readonly reason?: string;
@@ -142,6 +176,8 @@ export interface VerificationReport {
   /** Entry i is block i of AFTER. Empty when nothing was compared. */
   readonly blocks: readonly FoundBlock[];
   readonly findings: readonly Finding[];
+  /** Present when the models were run. */
+  readonly numeric?: NumericComparison;
   /** Checks that could not be made, because an earlier finding took their ground away. */
   readonly skipped: readonly Check[];
   /** Bytes of AFTER that were compared. */
