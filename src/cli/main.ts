@@ -6,8 +6,9 @@ import { ExpandError, isSystemError } from "../errors.ts";
 import { finish } from "../events.ts";
 import { VERSION } from "../version.ts";
 import { type Streams, Terminal } from "./terminal.ts";
-import { COMMON_OPTIONS, type Verb, type VerbContext } from "./verb.ts";
+import type { Verb, VerbContext } from "./verb.ts";
 import { loadVerb, nearestVerb, TOP_HELP, VERB_NAMES } from "./verbs.ts";
+import { readWords } from "./words.ts";
 
 /** Runs one command line and gives its exit code (design: 0 done, 1 not identity, 2 usage, 3 input, 4 output, 5 network, 6 backend, 7 inconclusive, 70 bug, 130 interrupted). */
 export async function main(
@@ -49,38 +50,9 @@ function withVerb(argv: readonly string[]): readonly string[] {
 }
 
 async function runVerb(verb: Verb, words: readonly string[], terminal: Terminal, streams: Streams): Promise<number> {
-  const { default: yargs } = await import("yargs");
-  const parser = yargs([...words])
-    .scriptName("expand-checkpoint")
-    .usage(`$0 ${verb.name} ${verb.positionals}\n\n${verb.summary}`)
-    .command({
-      command: `$0 ${verb.positionals}`,
-      describe: false,
-      builder: (command) => command.options(verb.options).options(COMMON_OPTIONS),
-      handler: () => undefined,
-    })
-    .parserConfiguration({
-      "parse-numbers": false,
-      "parse-positional-numbers": false,
-      "camel-case-expansion": false,
-    })
-    .epilogue(epilogue(verb))
-    .version(false)
-    .help()
-    .alias("help", "h")
-    .strict()
-    .recommendCommands()
-    .exitProcess(false)
-    .wrap(Math.min(100, process.stdout.columns || 100))
-    .fail((message: string | null, error: unknown) => {
-      throw misuse(verb, message, error);
-    });
-  let help = "";
-  const args = await parser.parse([...words], {}, (_error: unknown, _args: unknown, output: string) => {
-    help = output;
-  });
-  if (help !== "") {
-    streams.out.write(`${help}\n`);
+  const args = readWords(verb, words) ?? (await (await import("./explain.ts")).explain(verb, words));
+  if (typeof args === "string") {
+    streams.out.write(`${args}\n`);
     return 0;
   }
   return withInterrupts((signal) => {
@@ -92,19 +64,6 @@ async function runVerb(verb: Verb, words: readonly string[], terminal: Terminal,
     };
     return verb.run(args, context);
   }, terminal);
-}
-
-function epilogue(verb: Verb): string {
-  const examples = verb.examples.map(([command, meaning]) => `  # ${meaning}\n  expand-checkpoint ${command}`);
-  return `Examples:\n${examples.join("\n")}\n\nExit codes: ${verb.exits}`;
-}
-
-/** yargs wraps what a `coerce` throws into an error of its own; the message is all that it keeps. */
-function misuse(verb: Verb, message: string | null, error: unknown): unknown {
-  if (error instanceof Error && error.name !== "YError") return error;
-  const text = (error instanceof Error ? error.message : message)?.replaceAll(/\s*\n\s*/g, " ");
-  const fix = `Run expand-checkpoint ${verb.name} --help.`;
-  return new ExpandError("usage", text ?? "the command line is not understood", { fix });
 }
 
 /** The first signal asks the run to stop; the second ends the process at once. */

@@ -1,12 +1,13 @@
 // The words of `verify`.
 import fs from "node:fs";
 import path from "node:path";
-import type { VerifyOptions } from "../../commands/verify.ts";
+import type { VerificationReport, VerifyOptions } from "../../commands/verify.ts";
 import { ExpandError } from "../../errors.ts";
+import { tellGithub } from "../github.ts";
 import { optional, text, type Verb } from "../verb.ts";
 
 /** How each kind of report file is written, by its ending. */
-const RENDERERS = { ".json": "jsonText", ".md": "markdownText", ".xml": "junitText" } as const;
+const RENDERERS = { ".json": "jsonText", ".md": "markdownText", ".xml": "junitText", ".html": "htmlText" } as const;
 const EXITS = { identity: 0, "not-identity": 1, inconclusive: 7 } as const;
 
 export const verifyVerb: Verb = {
@@ -28,7 +29,7 @@ export const verifyVerb: Verb = {
       requiresArg: true,
       type: "string",
       array: true,
-      describe: "Also write FILE.json, FILE.md or FILE.xml (JUnit)",
+      describe: "Also write FILE.json, FILE.md, FILE.html or FILE.xml (JUnit)",
     },
     github: {
       group: "Report:",
@@ -38,7 +39,7 @@ export const verifyVerb: Verb = {
   },
   examples: [
     ["verify ./Llama-3.2-1B ./expanded", "the proof again, from disk"],
-    ["verify source.gguf expanded.gguf --report proof.md", "with a report to keep"],
+    ["verify source.gguf expanded.gguf --report proof.html", "with a page to keep"],
     ["verify base merged --report junit.xml --json", "in CI, whatever tool made the output"],
   ],
   exits: "0 identity, 1 not identity, 2 usage, 3 a side cannot be read, 7 inconclusive, 130 interrupted",
@@ -51,15 +52,13 @@ export const verifyVerb: Verb = {
       signal: context.signal,
       ...optional<VerifyOptions>(args, { stack: "stack" }),
     };
-    const report = await context.finish(command.verify(options));
-    for (const { file, renderer } of files) fs.writeFileSync(file, command[renderer](report));
+    const work = async (): Promise<VerificationReport> => {
+      const report = await context.finish(command.verify(options));
+      for (const { file, renderer } of files) writeReport(file, command[renderer](report));
+      return report;
+    };
     const github = args.github ?? process.env.GITHUB_ACTIONS === "true";
-    if (github === true) {
-      const annotations = command.githubAnnotations(report);
-      // The runner reads annotations off stdout, which --json takes for itself.
-      if (!context.json && annotations !== "") context.terminal.report(annotations);
-      appendForGithub(report.verdict, command.githubSummary(report));
-    }
+    const report = github === true ? await tellGithub(context, files[0]?.file, work) : await work();
     context.terminal.report(context.json ? JSON.stringify(report) : command.terminalText(report));
     return EXITS[report.verdict];
   },
@@ -69,18 +68,20 @@ function reportFiles(value: unknown): { file: string; renderer: (typeof RENDERER
   return (Array.isArray(value) ? value : []).map((word) => {
     const file = String(word);
     const ending = path.extname(file).toLowerCase();
-    if (ending === ".json" || ending === ".md" || ending === ".xml") return { file, renderer: RENDERERS[ending] };
+    if (isEnding(ending)) return { file, renderer: RENDERERS[ending] };
     throw new ExpandError(
       "usage",
-      `--report takes a file that ends in .json, .md or .xml, not ${JSON.stringify(file)}`,
-      { fix: "Name FILE.json, FILE.md or FILE.xml." },
+      `--report takes a file that ends in .json, .md, .html or .xml, not ${JSON.stringify(file)}`,
+      { fix: "Name FILE.json, FILE.md, FILE.html or FILE.xml." },
     );
   });
 }
 
-/** The runner names the files for the step's summary and outputs. */
-function appendForGithub(verdict: string, summary: string): void {
-  const { GITHUB_STEP_SUMMARY, GITHUB_OUTPUT } = process.env;
-  if (GITHUB_STEP_SUMMARY) fs.appendFileSync(GITHUB_STEP_SUMMARY, summary);
-  if (GITHUB_OUTPUT) fs.appendFileSync(GITHUB_OUTPUT, `verdict=${verdict}\n`);
+function isEnding(ending: string): ending is keyof typeof RENDERERS {
+  return ending in RENDERERS;
+}
+
+function writeReport(file: string, text: string): void {
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(file, text);
 }
