@@ -69,3 +69,8 @@ export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new ExpandError("interrupted", "interrupted");
 }
+
+/** Names come from files that nobody vouches for: escaped, and cut where they would flood the screen. */
+export function quote(name: string): string {
+  return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}...` : name);
+}

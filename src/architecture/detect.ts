@@ -1,5 +1,6 @@
 // What a checkpoint means, whichever dialect it speaks. The only way from a checkpoint to an architecture.
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ExpandError } from "../errors.ts";
 import type { Architecture } from "./architecture.ts";
 import { understandGguf } from "./gguf/understand.ts";
 import { understandHf } from "./hf/understand.ts";
@@ -11,5 +12,19 @@ export interface UnderstandOptions {
 
 /** Throws "unsupported" for what is not known well enough to keep exact, "damaged" where names and settings contradict. */
 export function understand(checkpoint: Checkpoint, options: UnderstandOptions = {}): Architecture {
-  return checkpoint.config.dialect === "gguf" ? understandGguf(checkpoint) : understandHf(checkpoint, options);
+  switch (checkpoint.config.dialect) {
+    case "gguf":
+      return understandGguf(checkpoint);
+    case "hf":
+      return understandHf(checkpoint, options);
+    case "onnx":
+      throw new ExpandError(
+        "unsupported",
+        "is an ONNX graph, whose blocks are found by structure and not by tensor names",
+        {
+          at: checkpoint.location,
+          fix: "Give the safetensors, torch or GGUF checkpoint that it was made from.",
+        },
+      );
+  }
 }

@@ -19,7 +19,7 @@ export function fingerprint(checkpoint: Checkpoint): Fingerprint {
     hash.update(JSON.stringify([name, tensor.dtype, tensor.shape]));
     bytes += tensor.bytes;
   }
-  if (checkpoint.config.dialect === "hf") {
+  if (checkpoint.config.dialect !== "gguf") {
     for (const [name, document] of checkpoint.config.documents) hash.update(JSON.stringify([name, document.text]));
   } else {
     for (const entry of checkpoint.config.metadata.entries.values()) {

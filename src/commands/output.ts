@@ -72,9 +72,9 @@ export function weightFiles(
 /** Settings as JSON files, and the source's other files byte for byte. */
 export function companionFiles(checkpoint: Checkpoint): readonly FilePlan[] {
   const documents =
-    checkpoint.config.dialect === "hf"
-      ? [...checkpoint.config.documents].map(([name, document]) => textFile(name, document.text))
-      : [];
+    checkpoint.config.dialect === "gguf"
+      ? []
+      : [...checkpoint.config.documents].map(([name, document]) => textFile(name, document.text));
   const assets = [...checkpoint.assets].map(([name, source]): FilePlan => {
     const segments = source.size === 0 ? [] : [{ kind: "copy" as const, to: 0, length: source.size, source, from: 0 }];
     return { name, size: source.size, segments };

@@ -69,7 +69,7 @@ export function editConfig(config: Config, edits: readonly ConfigEdit[]): Config
     if (document === undefined) throw new ExpandError("bug", `there is no ${edit.document} to edit`);
     documents.set(edit.document, document.with(edit.path.split("."), edit.after));
   }
-  return { dialect: "hf", documents };
+  return { dialect: config.dialect, documents };
 }
 
 /** An existing key keeps its type unless the edit names one: llama.cpp refuses another type, u32 against i32 included. */

@@ -1,8 +1,11 @@
 // How the files of a sharded checkpoint fit together: the index, and its agreement with the shards. Never guesses a missing part.
 import type { Shard } from "../checkpoint/checkpoint.ts";
-import { ExpandError } from "../errors.ts";
+import { ExpandError, quote } from "../errors.ts";
 import { JsonDocument, type JsonObject, type JsonValue } from "../json.ts";
 import type { TensorRef } from "../tensor/reference.ts";
+import { isPlainPath } from "../tensor/source.ts";
+
+export { quote } from "../errors.ts";
 
 /** A `*.index.json` file: which shard holds which tensor. */
 export interface ShardIndex {
@@ -33,7 +36,7 @@ export function parseShardIndex(name: string, data: Uint8Array): ShardIndex {
   const weightMap = new Map<string, string>();
   for (const [tensor, file] of Object.entries(map)) {
     if (typeof file !== "string") damaged(name, `gives no file name for tensor ${quote(tensor)}`);
-    if (!isInside(file)) {
+    if (!isPlainPath(file)) {
       damaged(
         name,
         `places tensor ${quote(tensor)} in ${quote(file)}, which is not a plain path inside the directory`,
@@ -74,11 +77,6 @@ function agree(index: ShardIndex, tensor: string, shard: Shard): void {
   damaged(shard.source.name, `holds tensor ${quote(tensor)}, which ${index.name} ${claim}`);
 }
 
-/** Names come from files that nobody vouches for: escaped, and cut where they would flood the screen. */
-export function quote(name: string): string {
-  return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}...` : name);
-}
-
 /** Compares file names with runs of digits taken as numbers. */
 export function naturalOrder(a: string, b: string): number {
   const [left, right] = [a, b].map((name) =>
@@ -90,11 +88,6 @@ export function naturalOrder(a: string, b: string): number {
 
 export function isObject(value: JsonValue | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isInside(file: string): boolean {
-  if (/[\\\0]|^[A-Za-z]:/.test(file)) return false;
-  return file.split("/").every((part) => part !== "" && part !== "." && part !== "..");
 }
 
 function damaged(at: string, message: string, fix = "Download the checkpoint again, or write its index anew."): never {

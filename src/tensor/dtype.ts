@@ -1,6 +1,9 @@
 // Storage types: how many values share how many bytes. Knows sizes only, never how to decode.
 
-/** [values per block, bytes per block]. safetensors types from the format's Dtype enum (v0.7); ggml types from llama.cpp v0.5.0. */
+/**
+ * [values per block, bytes per block]. safetensors types from the format's Dtype enum (v0.7); ggml types from llama.cpp v0.5.0;
+ * U2, I2, U4, I4 and C128 from ONNX (IR 13).
+ */
 const TABLE = {
   BOOL: [1, 1],
   U8: [1, 1],
@@ -24,6 +27,11 @@ const TABLE = {
   F32: [1, 4],
   F64: [1, 8],
   C64: [1, 8],
+  C128: [1, 16],
+  U2: [4, 1],
+  I2: [4, 1],
+  U4: [2, 1],
+  I4: [2, 1],
   Q4_0: [32, 18],
   Q4_1: [32, 20],
   Q5_0: [32, 22],
@@ -79,12 +87,15 @@ export function elementCount(shape: Shape): number | undefined {
   return count;
 }
 
-/** Bytes a tensor occupies, or undefined when the shape is absurd or does not fill whole blocks. */
+/** ONNX pads the last byte of these. */
+const PADDED: ReadonlySet<Dtype> = new Set(["U2", "I2", "U4", "I4"]);
+
+/** Bytes a tensor occupies, or undefined when the shape is absurd or does not fill whole blocks (a type that pads fills its last one). */
 export function byteLength(dtype: Dtype, shape: Shape): number | undefined {
   const count = elementCount(shape);
   const { values, bytes } = blockOf(dtype);
-  if (count === undefined || count % values !== 0) return undefined;
-  const length = (count / values) * bytes;
+  if (count === undefined || (count % values !== 0 && !PADDED.has(dtype))) return undefined;
+  const length = Math.ceil(count / values) * bytes;
   return Number.isSafeInteger(length) ? length : undefined;
 }
 

@@ -80,6 +80,12 @@ export function joinedSource(name: string, stretches: readonly Stretch[]): ByteS
   };
 }
 
+/** True for a path that stays below its directory on every system: no "..", no ".", no empty step, no drive, no backslash. */
+export function isPlainPath(file: string): boolean {
+  if (/[\\\0]|^[A-Za-z]:/.test(file)) return false;
+  return file.split("/").every((step) => step !== "" && step !== "." && step !== "..");
+}
+
 /** Fills `target` from a descriptor; read(2) may return less than asked, and 0 means that the file ends here. */
 export function readFully(fd: number, target: Uint8Array, position: number, name: string): Uint8Array {
   let done = 0;

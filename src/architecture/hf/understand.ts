@@ -72,7 +72,7 @@ export function understandHf(checkpoint: Checkpoint, options: { readonly stack?:
 
 function documentsOf(checkpoint: Checkpoint): ReadonlyMap<string, JsonDocument> {
   if (checkpoint.config.dialect === "hf") return checkpoint.config.documents;
-  throw new ExpandError("bug", "a GGUF checkpoint came to the Hugging Face reader", { at: checkpoint.location });
+  throw new ExpandError("bug", "another dialect came to the Hugging Face reader", { at: checkpoint.location });
 }
 
 function refuse(model: Model, settings: Settings): void {
