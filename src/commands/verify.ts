@@ -4,7 +4,13 @@ import { openCheckpoint } from "../formats/open.ts";
 import type { VerificationReport } from "../verification/report.ts";
 import { verifyStructure } from "../verification/structure.ts";
 
-export { githubAnnotations, githubSummary } from "../verification/report/github.ts";
+export {
+  githubAnnotations,
+  githubFailure,
+  githubOutputs,
+  githubSummary,
+} from "../verification/report/github.ts";
+export { htmlText } from "../verification/report/html.ts";
 export { junitText } from "../verification/report/junit.ts";
 export { markdownText } from "../verification/report/markdown.ts";
 export { terminalText } from "../verification/report/terminal.ts";

@@ -1,7 +1,8 @@
-// A report for GitHub Actions: workflow commands that become annotations, and a step summary. Writes to no file and no stream.
+// A report for GitHub Actions: workflow commands that become annotations, a step summary and outputs. Writes to no file and no stream.
+import { randomUUID } from "node:crypto";
 import type { Finding, VerificationReport } from "../report.ts";
 import { markdownText } from "./markdown.ts";
-import { headline, visible } from "./summary.ts";
+import { blocksOf, headline, visible } from "./summary.ts";
 
 /** GitHub shows at most this many annotations of each level for a step. */
 const PER_LEVEL = 10;
@@ -21,6 +22,37 @@ export function githubAnnotations(report: VerificationReport): string {
 /** Markdown for the file that GITHUB_STEP_SUMMARY names. */
 export function githubSummary(report: VerificationReport): string {
   return markdownText(report);
+}
+
+/**
+ * Lines for the file that GITHUB_OUTPUT names. What was not found out is empty: max-abs-diff where no model ran, the numbers of blocks
+ * where nothing could be compared.
+ */
+export function githubOutputs(report: VerificationReport, reportPath: string | undefined): string {
+  const { before, after } = blocksOf(report);
+  return outputLines({
+    verdict: report.verdict,
+    "max-abs-diff": report.numeric?.logits.maxAbs,
+    "blocks-before": before,
+    "blocks-after": after,
+    "report-path": reportPath,
+  });
+}
+
+/** For a run that ended with an error before it could compare anything. */
+export function githubFailure(message: string): { readonly annotation: string; readonly outputs: string } {
+  return {
+    annotation: `${command("error", "inconclusive", visible(message))}\n`,
+    outputs: outputLines({ verdict: "inconclusive" }),
+  };
+}
+
+/** In the form with a delimiter that nobody can guess, so that no line break in a path starts an output of its own. */
+function outputLines(outputs: Readonly<Record<string, string | number | undefined>>): string {
+  const end = `end-${randomUUID()}`;
+  return Object.entries(outputs)
+    .map(([name, value]) => `${name}<<${end}\n${value ?? ""}\n${end}\n`)
+    .join("");
 }
 
 function textOf(each: Finding): string {

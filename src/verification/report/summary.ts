@@ -32,6 +32,18 @@ export function blockCounts(blocks: readonly FoundBlock[]): string {
   return parts.join(", ");
 }
 
+/** How many blocks each side has, as far as that was found out. */
+export function blocksOf(report: VerificationReport): {
+  readonly before: number | undefined;
+  readonly after: number | undefined;
+} {
+  const blocks = report.blocks.length > 0 ? report.blocks : (report.numeric?.blocks ?? []);
+  if (blocks.length === 0) return { before: undefined, after: undefined };
+  const originals = blocks.filter((block) => block.kind === "original").length;
+  const missing = report.findings.filter((each) => each.code === "block-missing").length;
+  return { before: originals + missing, after: blocks.length };
+}
+
 export interface BlockRow {
   /** "3" or "0-3", in AFTER. */
   readonly at: string;
