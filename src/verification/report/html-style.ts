@@ -27,6 +27,7 @@ code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-top: 1px solid var(--line);
   overflow-wrap: anywhere; }
+tbody th, .result { white-space: nowrap; overflow-wrap: normal; }
 thead th { color: var(--quiet); font-weight: 500; border-top: 0; overflow-wrap: normal; }
 tr { break-inside: avoid; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -37,9 +38,10 @@ dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: 1em; height: 1em; border-radius: .2em; vertical-align: -.12em; margin-right: .35em; }
 .stream { display: flex; flex-wrap: wrap; list-style: none; padding: 0; margin: .5rem 0; }
 .stream > li { display: flex; flex-direction: column; align-items: center; justify-content: center; position: relative;
-  min-width: 2.5rem; min-height: 3.4rem; margin: .2rem .5rem .2rem 0; padding: .15rem .35rem; border-radius: .35rem;
+  min-width: 2.5rem; min-height: 3.4rem; margin: .25rem calc(.5rem + 4px) .25rem 0; padding: .15rem .35rem; border-radius: .35rem;
   font-size: .8rem; line-height: 1.3; break-inside: avoid; }
-.stream > li::after { content: ""; position: absolute; left: 100%; top: 50%; width: .5rem; border-top: 2px solid var(--line); }
+.stream > li::after { content: ""; position: absolute; left: calc(100% + 2px); top: 50%; width: .5rem; border-top: 2px solid var(--quiet); }
+.stream > li:last-child::after { display: none; }
 .stream b { font-size: .95rem; }
 i.original, .stream .original { background: var(--original); color: var(--original-ink); border: 2px solid var(--original); }
 i.copy, .stream .copy { background: var(--copy-shade); border: 2px dashed var(--copy); }

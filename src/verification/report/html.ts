@@ -105,7 +105,7 @@ ${numeric.blocks.length === 0 ? undefined : charts(numeric)}</section>`;
 function checks(report: VerificationReport): Markup {
   const rows = (Object.keys(CHECKS) as Check[]).map((check) => {
     const result = resultOf(report, check);
-    return html`<tr><td>${CHECKS[check]}</td><td class="${result.replaceAll(" ", "-")}">${result}</td></tr>
+    return html`<tr><td>${CHECKS[check]}</td><td class="result ${result.replaceAll(" ", "-")}">${result}</td></tr>
 `;
   });
   return html`<section><h2>Checks</h2>
