@@ -49,6 +49,7 @@ export function packed(bits: 2 | 4, signed: boolean): Decode {
 
 /** Two-byte words; a copy only where they do not lie on even addresses. */
 function halvesOf(data: Uint8Array): Uint16Array {
-  const aligned = data.byteOffset % 2 === 0 ? data : data.slice();
+  // Not slice(), which on a Buffer is a view of the same bytes.
+  const aligned = data.byteOffset % 2 === 0 ? data : new Uint8Array(data);
   return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 1);
 }
