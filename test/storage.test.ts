@@ -152,6 +152,30 @@ for (const [title, options] of MODES) {
   });
 }
 
+t.test("files from 64 MiB go past the page cache by themselves, smaller ones and --no-direct through it", async (t) => {
+  const flag = fs.constants.O_DIRECT;
+  const cases = [
+    { size: 64 * MIB, options: {}, past: flag !== undefined },
+    { size: 64 * MIB, options: { direct: false }, past: false },
+    { size: 64 * MIB - 1, options: {}, past: false },
+  ];
+  for (const { size, options, past } of cases) {
+    const out = t.testdir();
+    const file = plan("f", [noise(4097, 1), { pattern: [7], length: size - 4097 }]);
+    const notes: RunEvent[] = [];
+    const opened = t.capture(fs, "openSync", fs.openSync);
+    await write(out, [file], options, none, (event) => event.kind === "note" && notes.push(event));
+    opened.restore();
+    const flags = opened().map(({ args }) => args[1]);
+    t.equal(
+      flags.some((each) => typeof each === "number" && flag !== undefined && (each & flag) !== 0),
+      past,
+    );
+    t.ok(fs.readFileSync(path.join(out, "f")).equals(await expected(file)), `${size} bytes, whole`);
+    t.strictSame(notes, [], "nothing that the user did not ask for is remarked upon");
+  }
+});
+
 const SPARSE = ((): boolean => {
   const file = path.join(os.tmpdir(), `expand-checkpoint-${process.pid}`);
   fs.writeFileSync(file, "");

@@ -41,7 +41,7 @@ export interface ExpandOptions extends PrepareOptions {
   readonly shardSize?: number;
   /** Hard-link files that are the same in source and output. */
   readonly link?: boolean;
-  /** O_DIRECT writes where the system has them. */
+  /** Writes past the page cache (O_DIRECT). Default: files from 64 MiB, where the system has them. */
   readonly direct?: boolean;
   /** Leave zeros as holes. Default true. */
   readonly sparse?: boolean;
@@ -168,7 +168,7 @@ function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions
     sparse: options.sparse ?? true,
     resume: options.resume ?? true,
     link: options.link ?? false,
-    direct: options.direct ?? false,
+    direct: options.direct,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   };
 }

@@ -1,5 +1,5 @@
-// Who copies: up to two worker threads for large files, this thread for small ones and for sources that only it can read.
-// Never starts more threads than there are large files.
+// Who copies: two worker threads where there are several large files, this thread for small ones, for a single one, and for sources
+// that only it can read. Never starts more threads than there are large files.
 import os from "node:os";
 import { Worker } from "node:worker_threads";
 import { ExpandError, isSystemError } from "../errors.ts";
@@ -23,7 +23,9 @@ export async function copyAll(
   control: Control,
   publish: (job: CopyJob, outcome: CopyOutcome) => Promise<void>,
 ): Promise<void> {
-  const large = jobs.filter((job) => job.size >= SMALL && canCrossThreads(job));
+  const portable = jobs.filter((job) => job.size >= SMALL && canCrossThreads(job));
+  // One thread that has nothing else to do copies as fast as a worker, which takes 60 ms of CPU to start.
+  const large = portable.length > 1 ? portable : [];
   const small = jobs.filter((job) => !large.includes(job));
   const threads = Math.min(MOST_WORKERS, large.length, os.availableParallelism());
   const lane = async (queue: Iterator<CopyJob>, copy: Copy): Promise<void> => {

@@ -1,5 +1,5 @@
 // Writes past the page cache (O_DIRECT, Linux), several blocks in flight: less CPU for large files where page-cache memory is dear.
-// Never used unless asked for; reports where it cannot be used.
+// Says where it cannot be used; never falls back by itself.
 import fs from "node:fs";
 import { promisify } from "node:util";
 import { isSystemError } from "../errors.ts";

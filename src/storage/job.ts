@@ -34,7 +34,8 @@ export interface CopyOptions {
   readonly hash: boolean;
   readonly sparse: boolean;
   readonly link: boolean;
-  readonly direct?: boolean;
+  /** Past the page cache. Default: large files, where the file system takes it. */
+  readonly direct?: boolean | undefined;
   /** The output's file system can share bytes with sources: cut long copies so that it does. */
   readonly clone?: boolean;
 }
@@ -63,7 +64,7 @@ export function copyJob(file: FilePlan, path: string, options: CopyOptions): Cop
     else if (piece.length > 0) pieces.push(piece);
   }
   if (end !== file.size) throw gap(file, file.size, end);
-  const { hash, sparse, direct = false, clone = false } = options;
+  const { hash, sparse, direct, clone = false } = options;
   const link = options.link && isWholeSource(file);
   return {
     name: file.name,

@@ -23,8 +23,8 @@ export interface WriteOptions extends RunOptions {
   readonly resume: boolean;
   /** Hard-link files that are whole copies of a source file; copied, with a note, where that is impossible. */
   readonly link: boolean;
-  /** Write past the page cache (Linux); through it, with a note, where that is impossible. */
-  readonly direct?: boolean;
+  /** Write past the page cache (Linux); through it, with a note, where that is impossible. Default: large files, where it is possible. */
+  readonly direct?: boolean | undefined;
 }
 
 const PROGRESS_EVERY_MS = 100;
@@ -48,16 +48,16 @@ export async function* writeFiles(
   const written = new Map(files.flatMap((file) => resumedFile(file, earlier.get(file.name), options.hash)));
   const missing = files.filter((file) => !written.has(file.name));
   const clone = options.direct !== true && (await canClone(nearestExisting(directory)));
-  checkFreeSpace(directory, freeSpaceNeeded(missing, { ...options, clone }));
+  const copying = { ...options, clone, direct: clone ? false : options.direct };
+  checkFreeSpace(directory, freeSpaceNeeded(missing, copying));
   const publication = await Publication.open(directory, files, options.key, earlier.values());
   try {
     yield { kind: "phase", name: "write" };
-    for (const file of yield* copyFiles(missing, publication, { ...options, clone }, "each"))
-      written.set(file.name, file);
+    for (const file of yield* copyFiles(missing, publication, copying, "each")) written.set(file.name, file);
     const shards = files.flatMap((file) => written.get(file.name) ?? []);
     const last = finals(shards);
     checkNames([...files, ...last]);
-    const small = yield* copyFiles(last, publication, { ...options, clone }, "together");
+    const small = yield* copyFiles(last, publication, copying, "together");
     await publication.complete();
     return [...shards, ...small];
   } finally {

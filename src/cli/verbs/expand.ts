@@ -19,7 +19,11 @@ const OUTPUT_OPTIONS: Readonly<Record<string, Options>> = {
   force: { group: "Output:", type: "boolean", default: false, describe: "Replace files of the same names in OUT" },
   "dry-run": { group: "Output:", type: "boolean", default: false, describe: "Print the plan, write nothing" },
   link: { group: "Output:", type: "boolean", default: false, describe: "Hard-link files that stay the same" },
-  direct: { group: "Output:", type: "boolean", default: false, describe: "Write past the page cache (Linux O_DIRECT)" },
+  direct: {
+    group: "Output:",
+    type: "boolean",
+    describe: "Write past the page cache [default: large files on Linux] (--no-direct)",
+  },
   sparse: {
     group: "Output:",
     type: "boolean",
