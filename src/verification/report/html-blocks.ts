@@ -75,6 +75,6 @@ function tableRow(block: FoundBlock, at: number, number: BlockComparison | undef
     (value) => html`<td class="number">${value === undefined ? "" : shortNumber(value)}</td>`,
   );
   const from = block.from === undefined ? "" : block.kind === "copy" ? ` of ${block.from}` : ` ${block.from}`;
-  return html`<tr><th scope="row">${at}</th><td>${block.kind}${from}</td><td>${closed}</td>${numeric ? cells : undefined}</tr>
+  return html`<tr><th scope="row">${at}</th><td class="result">${block.kind}${from}</td><td>${closed}</td>${numeric ? cells : undefined}</tr>
 `;
 }
