@@ -5,13 +5,15 @@ import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, isSystemError } from "../errors.ts";
 import { fileSource } from "../tensor/source.ts";
 import { findAssets, readDocuments } from "./companions.ts";
-import { openGguf } from "./gguf/read.ts";
-import { openSafetensorsFile } from "./safetensors/read.ts";
 import { joinShards, type OpenedShard } from "./shards.ts";
-import { openTorchFile } from "./torch/read.ts";
 import { findWeights, type Weights, weightsOf } from "./weights.ts";
 
-const OPENERS = { safetensors: openSafetensorsFile, torch: openTorchFile };
+/** Each format's reader is loaded when it is needed: a quarter of a short run goes into loading code. */
+const OPENERS = {
+  safetensors: async () => (await import("./safetensors/read.ts")).openSafetensorsFile,
+  torch: async () => (await import("./torch/read.ts")).openTorchFile,
+  gguf: async () => (await import("./gguf/read.ts")).openGguf,
+};
 
 /**
  * Opens a directory, a .safetensors, .bin, .pt, .pth or .gguf file, or the index of a sharded checkpoint. Throws "input" when
@@ -20,16 +22,18 @@ const OPENERS = { safetensors: openSafetensorsFile, torch: openTorchFile };
 export async function openCheckpoint(location: string): Promise<Checkpoint> {
   const weights = isDirectory(location) ? await findWeights(location) : await weightsOf(location);
   if (weights.format !== "gguf") return openShards(location, weights);
+  const openGguf = await OPENERS.gguf();
   return { ...(await openGguf(weights.file)), location };
 }
 
 async function openShards(location: string, weights: Exclude<Weights, { format: "gguf" }>): Promise<Checkpoint> {
   const { format, directory, index } = weights;
   const config = await readDocuments(directory);
+  const openFile = await OPENERS[format]();
   const opened: OpenedShard[] = [];
   for (const name of weights.shards) {
     const file = path.join(directory, name);
-    opened.push(await OPENERS[format](fileSource(path.resolve(file), file), name));
+    opened.push(await openFile(fileSource(path.resolve(file), file), name));
   }
   return {
     format,
