@@ -1,5 +1,4 @@
 // The table of all readers of Hugging Face checkpoints, by model_type. Holds nothing else.
-
 import { BLOOM_READERS } from "./bloom.ts";
 import { FALCON_READERS } from "./falcon.ts";
 import { GPT_READERS } from "./gpt.ts";
