@@ -4,6 +4,7 @@ import { byteLength, type Dtype, type Shape } from "../tensor/dtype.ts";
 import { type TensorRef, ZERO } from "../tensor/reference.ts";
 import { type ByteSource, memorySource } from "../tensor/source.ts";
 import {
+  clearField,
   clone,
   create,
   DataLocation,
@@ -30,6 +31,21 @@ export const LARGE = 1024;
 /** The location of a tensor that is all zeros: no file has this name, and `files` need not have it. The writer makes one file of all. */
 export const ZEROS = "\0zeros";
 
+/** An unknown field of our own, never written to a file: the tensor said itself that its data is inside, as most do not. */
+const SAYS_INSIDE = 2 ** 29 - 1;
+
+const DATA_FIELDS: ReadonlySet<string> = new Set([
+  "floatData",
+  "int32Data",
+  "stringData",
+  "int64Data",
+  "rawData",
+  "externalData",
+  "dataLocation",
+  "doubleData",
+  "uint64Data",
+]);
+
 /** Where an external tensor says that its bytes are. */
 export interface ExternalRange {
   readonly location: string;
@@ -46,19 +62,30 @@ export function cloneGraph(graph: Graph): Graph {
 /** Sets a tensor's data to bytes [offset, offset + length) of `location`, in place. */
 export function referTo(tensor: TensorProto, location: string, offset: number, length: number): void {
   const entry = (key: string, value: string) => create(StringStringEntryProtoSchema, { key, value });
-  const { $typeName: _, dims, dataType, name, docString, metadataProps } = tensor;
-  const bare = create(TensorProtoSchema, { dims, dataType, name, docString, metadataProps });
-  Object.assign(tensor, {
-    floatData: [],
-    int32Data: [],
-    stringData: [],
-    int64Data: [],
-    doubleData: [],
-    uint64Data: [],
-    rawData: bare.rawData,
-    dataLocation: DataLocation.EXTERNAL,
-    externalData: [entry("location", location), entry("offset", `${offset}`), entry("length", `${length}`)],
-  });
+  clearData(tensor);
+  tensor.dataLocation = DataLocation.EXTERNAL;
+  tensor.externalData = [entry("location", location), entry("offset", `${offset}`), entry("length", `${length}`)];
+}
+
+/** Takes every kind of data away, in place. */
+function clearData(tensor: TensorProto): void {
+  for (const field of TensorProtoSchema.fields) if (DATA_FIELDS.has(field.localName)) clearField(tensor, field);
+  const unknown = tensor.$unknown?.filter(({ no }) => no !== SAYS_INSIDE) ?? [];
+  if (unknown.length > 0) tensor.$unknown = unknown;
+  else delete tensor.$unknown;
+}
+
+/** Remembers that a tensor had an explicit data_location DEFAULT, so that it can be written back as it was. */
+export function markInside(tensor: TensorProto): void {
+  tensor.$unknown = [...(tensor.$unknown ?? []), { no: SAYS_INSIDE, wireType: 0, data: Uint8Array.of(1) }];
+}
+
+/** Puts data back inside, in place. */
+export function putInside(tensor: TensorProto, data: Uint8Array): void {
+  const marked = tensor.$unknown?.some(({ no }) => no === SAYS_INSIDE) ?? false;
+  clearData(tensor);
+  tensor.rawData = Uint8Array.from(data);
+  if (marked) tensor.dataLocation = DataLocation.DEFAULT;
 }
 
 /** A new tensor of zeros: inline below LARGE bytes, else at ZEROS. */

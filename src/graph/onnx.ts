@@ -1,8 +1,8 @@
 // The ONNX schema, and the only home of its protobuf package. Messages are the one representation of a graph; int64 fields are bigint.
 import { type DescField, type DescMessage, fromBinary, ScalarType, toBinary } from "@bufbuild/protobuf";
-import { type ModelProto, ModelProtoSchema } from "onnx-buf";
+import { type ModelProto, ModelProtoSchema, type TensorProto, TensorProtoSchema } from "onnx-buf";
 
-export { clone, create, isFieldSet, type MessageInitShape } from "@bufbuild/protobuf";
+export { clearField, clone, create, isFieldSet, type MessageInitShape } from "@bufbuild/protobuf";
 export {
   type AttributeProto,
   AttributeProto_AttributeType as AttributeType,
@@ -46,4 +46,8 @@ export function encodeModel(model: ModelProto): Uint8Array {
 /** Throws what the protobuf package throws; readers of files nobody vouches for scan the bytes first. */
 export function decodeModel(bytes: Uint8Array): ModelProto {
   return fromBinary(ModelProtoSchema, bytes);
+}
+
+export function encodeTensor(tensor: TensorProto): Uint8Array {
+  return toBinary(TensorProtoSchema, tensor);
 }
