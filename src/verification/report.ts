@@ -21,8 +21,18 @@ export const CHECKS = {
   alive: "no branch of a copy is closed twice",
   settings: "the settings are those of BEFORE, adapted to the layout",
   assets: "the tokenizer and the other files are the same",
+  finite: "every activation is finite",
+  states: "every original block computes what it did, and every copy gives back its input",
+  logits: "the logits are the same on the same tokens",
 } as const;
 export type Check = keyof typeof CHECKS;
+
+/** Made by running the models; all others read stored bytes. */
+const NUMERIC_CHECKS: ReadonlySet<Check> = new Set(["finite", "states", "logits"]);
+
+export function isNumeric(check: Check): boolean {
+  return NUMERIC_CHECKS.has(check);
+}
 
 interface Rule {
   readonly check: Check;
@@ -93,6 +103,26 @@ export const FINDINGS = {
     severity: "warns",
     fix: "Copy the file from BEFORE, unless the change is meant.",
   },
+  "not-finite": {
+    check: "finite",
+    severity: "refutes",
+    fix: "Look for NaN, infinite or too large weights in this block.",
+  },
+  "state-differs": {
+    check: "states",
+    severity: "refutes",
+    fix: "Compare the weights and the settings of this block with BEFORE's; --mode structure names them.",
+  },
+  "copy-not-exact": {
+    check: "states",
+    severity: "refutes",
+    fix: "Close every branch of the copy; --mode structure names the tensors.",
+  },
+  "logits-differ": {
+    check: "logits",
+    severity: "refutes",
+    fix: "Mend the first block that differs; if none does, the final norm or the head.",
+  },
 } as const satisfies Record<string, Rule>;
 export type FindingCode = keyof typeof FINDINGS;
 
@@ -137,6 +167,7 @@ export interface NumericComparison {
   /** Per sample. */
   readonly tokens: number;
   readonly seed: number;
+  /** Allowed difference, as a share of the largest magnitude at the same place; 0 asks for equality. */
   readonly tolerance: number;
   readonly logits: {
     readonly maxAbs: number;
@@ -159,6 +190,9 @@ export interface BlockComparison {
   readonly norm: number;
   /** Against the output of BEFORE's block `from`; for a copy, against its own input. */
   readonly maxAbs: number;
+  /** `maxAbs` as a share of the largest magnitude there. */
+  readonly maxRel: number;
+  /** Values of the hidden state that are NaN or infinite. */
   readonly nonFinite: number;
 }
 

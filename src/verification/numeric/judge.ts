@@ -1,0 +1,84 @@
+// What the numbers mean: findings, each at the first place that shows it. Compares nothing itself.
+import { type Finding, finding, type NumericComparison } from "../report.ts";
+import type { Step, Walk } from "./lockstep.ts";
+import { isWithin, type Measure, relative } from "./measure.ts";
+
+/** Findings on states and logits, in the order of the forward pass. */
+export function judge(embedding: Measure, walk: Walk, logits: Measure, tolerance: number): readonly Finding[] {
+  return [
+    ...finiteFindings(walk, logits),
+    ...(isWithin(embedding, tolerance) ? [] : [differs("state-differs", "embedding", embedding, tolerance)]),
+    ...stepFindings(walk.steps, tolerance),
+    ...walk.missing.map((from) =>
+      finding("state-differs", `block ${from} of BEFORE`, "no block of AFTER computes what it computes"),
+    ),
+    ...(isWithin(logits, tolerance) ? [] : [differs("logits-differ", "logits", logits, tolerance)]),
+  ];
+}
+
+/** The first block that does not do what it must. */
+export function firstDifference(steps: readonly Step[]): NumericComparison["firstDifference"] {
+  const first = steps.find((step) => !step.holds);
+  return first === undefined ? undefined : { block: first.at, maxAbs: first.maxAbs };
+}
+
+/** Only the first original that differs: what comes behind it starts from another state. Copies answer for themselves. */
+function stepFindings(steps: readonly Step[], tolerance: number): readonly Finding[] {
+  const findings: Finding[] = [];
+  let parted = false;
+  for (const step of steps) {
+    if (step.holds) continue;
+    const { at, kind, from } = step;
+    const where = { block: at };
+    if (kind === "copy") {
+      const message = `is a copy that changes its input by up to ${number(step.maxAbs)}; exactly nothing was expected`;
+      findings.push(finding("copy-not-exact", `block ${at}`, message, where));
+    } else if (!parted && kind === "original") {
+      const message = `differs from what block ${from} of BEFORE gives by up to ${share(step.maxAbs, step.maxRel, tolerance)}`;
+      findings.push(finding("state-differs", `block ${at}`, message, where));
+    } else if (!parted) {
+      const message = `neither returns its input nor gives what BEFORE's next block gives; it is off by up to ${number(step.maxAbs)}`;
+      findings.push(finding("state-differs", `block ${at}`, message, where));
+    }
+    parted = true;
+  }
+  return findings;
+}
+
+function finiteFindings({ steps }: Walk, logits: Measure): readonly Finding[] {
+  const findings: Finding[] = [];
+  const first = steps.find((step) => step.nonFinite > 0 || step.nonFiniteBefore > 0);
+  const places = steps.filter((step) => step.nonFinite > 0).map((step) => step.at);
+  if (first !== undefined) {
+    const { at, nonFinite, nonFiniteBefore } = first;
+    const rest = places.length > 1 ? `; so have ${places.length - 1} later ones` : "";
+    const message = `has ${nonFinite} values that are NaN or infinite in its output${rest}`;
+    const both = `${message}; BEFORE's own block has ${nonFiniteBefore}, so nothing can be concluded`;
+    findings.push(
+      nonFiniteBefore > 0
+        ? finding("not-finite", `block ${at}`, both, { block: at, severity: "leaves-open" })
+        : finding("not-finite", `block ${at}`, message, { block: at }),
+    );
+  } else if (logits.nonFinite > 0 || logits.nonFiniteExpected > 0) {
+    const message = `${logits.nonFinite} of ${logits.total} are NaN or infinite; of BEFORE's, ${logits.nonFiniteExpected} are`;
+    const open = logits.nonFiniteExpected > 0 ? { severity: "leaves-open" as const } : {};
+    findings.push(finding("not-finite", "logits", message, open));
+  }
+  return findings;
+}
+
+function differs(code: "state-differs" | "logits-differ", at: string, each: Measure, tolerance: number): Finding {
+  const torn = each.torn > 0 ? `; ${each.torn} are finite on one side only` : "";
+  const message = `${each.differing} of ${each.total} values differ, by up to ${share(each.maxAbs, relative(each), tolerance)}${torn}`;
+  return finding(code, at, message);
+}
+
+function share(maxAbs: number, maxRel: number, tolerance: number): string {
+  const allowed = tolerance === 0 ? "equality was expected" : `${number(tolerance)} is allowed`;
+  return `${number(maxAbs)}, ${number(maxRel)} of the largest value; ${allowed}`;
+}
+
+/** Three significant digits. */
+export function number(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}

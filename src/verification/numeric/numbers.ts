@@ -1,0 +1,32 @@
+// Runs BEFORE and AFTER on the same token ids and compares what they compute. Knows nothing of plans, and never takes "could not run" for "the same".
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { ExpandError } from "../../errors.ts";
+import type { Run, RunOptions } from "../../events.ts";
+import type { Runtime } from "../../runtime/runtime.ts";
+import type { Finding, NumericComparison } from "../report.ts";
+import { type NumbersOptions, withDefaults } from "./options.ts";
+import { compareStreamed } from "./streamed.ts";
+
+export interface NumbersOutcome {
+  /** Absent when nothing could be run. */
+  readonly numeric?: NumericComparison;
+  readonly findings: readonly Finding[];
+  /** Why nothing could be run. */
+  readonly reason?: string;
+}
+
+/** Throws what reading throws, "backend" when the device fails, "usage" for token ids that the model does not have, and "interrupted". */
+export async function* compareNumbers(
+  before: Checkpoint,
+  after: Checkpoint,
+  runtime: Runtime,
+  options: NumbersOptions & RunOptions = {},
+): Run<NumbersOutcome> {
+  const wishes = withDefaults(options, before, after, runtime.device);
+  try {
+    return yield* compareStreamed(before, after, runtime, wishes);
+  } catch (error) {
+    if (!(error instanceof ExpandError) || error.tag !== "unsupported") throw error;
+    return { findings: [], reason: `the models could not be run: ${error.message}` };
+  }
+}
