@@ -1,6 +1,7 @@
 // Reader of OPT: learned positions from row 2 on, and a narrower embedding in some. Refuses OPT-350M, whose norms come after the sum.
 import type { Activation, BlockSpec, DecoderSpec, Embedding, Head, Norm } from "../spec.ts";
 import type { Weights } from "../weights.ts";
+import { skip } from "./names.ts";
 import { ACTIVATIONS, type Heads, headOf, plainEmbedding, readHeads, separateQkv } from "./parts.ts";
 import { blocksOf, plainMlp, sequentialBlock } from "./plain.ts";
 import type { HfReaders } from "./reader.ts";
@@ -26,6 +27,8 @@ function readOpt(settings: Settings, weights: Weights): DecoderSpec {
     affine: settings.flag("layer_norm_elementwise_affine", true),
   };
   settings.only("do_layer_norm_before", true);
+  // Leaves out blocks while training.
+  skip(settings, ["layerdrop"]);
   const bare = settings.flag("_remove_final_layer_norm", false);
   const context = settings.count("max_position_embeddings", 2048);
   const root = weights.root("model.").under("decoder.");
