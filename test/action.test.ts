@@ -129,7 +129,9 @@ async function prepare(): Promise<Place> {
   fs.cpSync(path.join(place.workspace, "expanded"), path.join(place.workspace, "broken"), { recursive: true });
   const weights = path.join(place.workspace, "broken", "model.safetensors");
   const bytes = fs.readFileSync(weights);
-  bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 0x40, bytes.length - 1);
+  const header = Number(bytes.readBigUInt64LE(0));
+  const [start] = JSON.parse(bytes.toString("utf8", 8, 8 + header))["model.norm.weight"].data_offsets;
+  bytes.writeUInt8(bytes.readUInt8(8 + header + start) ^ 1, 8 + header + start);
   fs.writeFileSync(weights, bytes);
   return place;
 }
