@@ -1,11 +1,11 @@
 // A report as one HTML page that needs nothing else: no script, no address, no font. Never lets a name become markup.
 import { VERSION } from "../../version.ts";
-import { CHECKS, type Check, FINDINGS, type NumericComparison, type VerificationReport } from "../report.ts";
+import { CHECKS, type NumericComparison, type VerificationReport } from "../report.ts";
 import { blockTable, layoutOf, picture } from "./html-blocks.ts";
 import { html, Markup } from "./html-markup.ts";
 import { charts, shortNumber } from "./html-numbers.ts";
 import { STYLE } from "./html-style.ts";
-import { bytesText, headline, shownFindings, sizeOf } from "./summary.ts";
+import { bytesText, checksOf, headline, resultOf, shownFindings, sizeOf } from "./summary.ts";
 
 const MARKS = { identity: "✓", "not-identity": "✗", inconclusive: "?" } as const;
 const SEVERITIES = { refutes: "refutes", "leaves-open": "leaves open", warns: "warning", info: "info" } as const;
@@ -103,8 +103,8 @@ ${numeric.blocks.length === 0 ? undefined : charts(numeric)}</section>`;
 }
 
 function checks(report: VerificationReport): Markup {
-  const rows = (Object.keys(CHECKS) as Check[]).map((check) => {
-    const result = resultOf(report, check);
+  const rows = checksOf(report).map((check) => {
+    const result = RESULTS[resultOf(report, check)];
     return html`<tr><td>${CHECKS[check]}</td><td class="result ${result.replaceAll(" ", "-")}">${result}</td></tr>
 `;
   });
@@ -113,10 +113,4 @@ function checks(report: VerificationReport): Markup {
 ${rows}</tbody></table></section>`;
 }
 
-function resultOf(report: VerificationReport, check: Check): string {
-  if (report.skipped.includes(check)) return "skipped";
-  const found = report.findings.filter((each) => FINDINGS[each.code].check === check).map((each) => each.severity);
-  if (found.includes("refutes")) return "failed";
-  if (found.includes("leaves-open")) return "left open";
-  return "passed";
-}
+const RESULTS = { passed: "passed", failed: "failed", open: "left open", skipped: "skipped" } as const;

@@ -1,20 +1,23 @@
 // A report as JUnit XML: one test case for each check, so that CI systems show what failed. Never emits a character XML forbids.
-import { CHECKS, type Check, FINDINGS, type Finding, type VerificationReport } from "../report.ts";
-import { headline } from "./summary.ts";
+import { CHECKS, type Check, FINDINGS, type Finding, isNumeric, type VerificationReport } from "../report.ts";
+import { checksOf, headline, resultOf } from "./summary.ts";
 
 type Outcome = "passed" | "failure" | "error" | "skipped";
 
 /** Ends with a line break. */
 export function junitText(report: VerificationReport): string {
-  const cases = (Object.keys(CHECKS) as Check[]).map((check) => ({ check, ...judge(report, check) }));
+  const cases = checksOf(report).map((check) => ({ check, ...judge(report, check) }));
   const count = (outcome: Outcome): number => cases.filter((each) => each.outcome === outcome).length;
   // When nothing could be compared, that itself is the error.
-  const ground = report.blocks.length === 0 && report.verdict === "inconclusive";
+  const lacking = report.mode !== "numbers" && report.blocks.length === 0 ? "structure" : "numbers";
+  const ground =
+    report.verdict === "inconclusive" &&
+    (lacking === "structure" || (report.mode !== "structure" && report.numeric === undefined));
   const totals = `tests="${cases.length + (ground ? 1 : 0)}" failures="${count("failure")}" errors="${count("error") + (ground ? 1 : 0)}" skipped="${count("skipped")}" time="${report.seconds.toFixed(3)}"`;
   const lines = ['<?xml version="1.0" encoding="UTF-8"?>', `<testsuites name="expand-checkpoint verify" ${totals}>`];
   lines.push(`  <testsuite name="${escaped(report.after.location)}" ${totals}>`);
   if (ground) {
-    lines.push('    <testcase classname="structure" name="BEFORE and AFTER can be compared">');
+    lines.push(`    <testcase classname="${lacking}" name="BEFORE and AFTER can be compared">`);
     lines.push(`      <error type="inconclusive" message="${escaped(headline(report))}"/>`, "    </testcase>");
   }
   for (const { check, outcome, findings } of cases) lines.push(...testCase(check, outcome, findings));
@@ -22,15 +25,15 @@ export function junitText(report: VerificationReport): string {
   return `${lines.join("\n")}\n`;
 }
 
+const OUTCOMES = { passed: "passed", failed: "failure", open: "error", skipped: "skipped" } as const;
+
 function judge(report: VerificationReport, check: Check): { outcome: Outcome; findings: readonly Finding[] } {
   const findings = report.findings.filter((each) => FINDINGS[each.code].check === check);
-  const has = (severity: Finding["severity"]): boolean => findings.some((each) => each.severity === severity);
-  if (report.blocks.length === 0 || report.skipped.includes(check)) return { outcome: "skipped", findings };
-  return { outcome: has("refutes") ? "failure" : has("leaves-open") ? "error" : "passed", findings };
+  return { outcome: OUTCOMES[resultOf(report, check)], findings };
 }
 
 function testCase(check: Check, outcome: Outcome, findings: readonly Finding[]): readonly string[] {
-  const open = `    <testcase classname="structure" name="${escaped(CHECKS[check])}"`;
+  const open = `    <testcase classname="${isNumeric(check) ? "numbers" : "structure"}" name="${escaped(CHECKS[check])}"`;
   const grave = findings.filter((each) => each.severity === "refutes" || each.severity === "leaves-open");
   const others = findings.filter((each) => !grave.includes(each));
   const inside: string[] = [];

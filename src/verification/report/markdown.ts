@@ -1,6 +1,19 @@
 // A report as Markdown, for pull requests, step summaries and model cards. Never lets a name break its table.
-import { CHECKS, type Check, FINDINGS, type VerificationReport } from "../report.ts";
-import { blockCounts, blockRows, bytesText, headline, shownFindings, sizeOf, visible } from "./summary.ts";
+import { CHECKS, type Check, FINDINGS, type NumericComparison, type VerificationReport } from "../report.ts";
+import {
+  blockCounts,
+  blockRows,
+  bytesText,
+  checksOf,
+  headline,
+  logitsText,
+  resultOf,
+  runText,
+  short,
+  shownFindings,
+  sizeOf,
+  visible,
+} from "./summary.ts";
 
 /** Ends with a line break. */
 export function markdownText(report: VerificationReport): string {
@@ -17,13 +30,13 @@ export function markdownText(report: VerificationReport): string {
   );
   if (blocks.length > 0) {
     const time = `${bytesText(report.bytesCompared)} compared in ${report.seconds.toFixed(1)} s`;
-    lines.push("", `${blockCounts(blocks)}; ${time}.`, "");
-    lines.push(
-      ...table(
-        ["check", "result"],
-        (Object.keys(CHECKS) as Check[]).map((check) => [CHECKS[check], result(report, check)]),
-      ),
-    );
+    lines.push("", `${blockCounts(blocks)}; ${time}.`);
+  }
+  if (blocks.length > 0 || report.numeric !== undefined) {
+    const rows = checksOf(report).map((check) => [CHECKS[check], result(report, check)]);
+    lines.push("", ...table(["check", "result"], rows));
+  }
+  if (blocks.length > 0) {
     lines.push(
       "",
       ...table(
@@ -32,8 +45,26 @@ export function markdownText(report: VerificationReport): string {
       ),
     );
   }
+  if (report.numeric !== undefined) lines.push(...numberLines(report.numeric));
   lines.push(...findingLines(report));
   return `${lines.join("\n")}\n`;
+}
+
+function numberLines(numeric: NumericComparison): readonly string[] {
+  const rows = numeric.blocks.map((block) => {
+    const what = block.kind === "copy" ? "a copy" : block.kind === "original" ? `block ${block.from}` : "unknown";
+    return [
+      `${block.at}`,
+      what,
+      short(block.norm),
+      block.maxAbs === 0 ? "0" : short(block.maxAbs),
+      `${block.nonFinite}`,
+    ];
+  });
+  const lines = ["", `Run: ${plain(runText(numeric))}. Logits: ${logitsText(numeric)}.`];
+  if (rows.length === 0) return lines;
+  const head = ["block", "computes", "state, root mean square", "largest difference", "not finite"];
+  return [...lines, "", ...table(head, rows)];
 }
 
 function findingLines(report: VerificationReport): readonly string[] {
@@ -45,11 +76,10 @@ function findingLines(report: VerificationReport): readonly string[] {
 }
 
 function result(report: VerificationReport, check: Check): string {
-  if (report.skipped.includes(check)) return "skipped";
-  const found = report.findings.filter((each) => FINDINGS[each.code].check === check).map((each) => each.severity);
-  if (found.includes("refutes")) return "**failed**";
-  if (found.includes("leaves-open")) return "**open**";
-  return found.includes("warns") ? "passed, with warnings" : "passed";
+  const found = resultOf(report, check);
+  if (found === "failed" || found === "open") return `**${found}**`;
+  const warns = report.findings.some((each) => FINDINGS[each.code].check === check && each.severity === "warns");
+  return found === "passed" && warns ? "passed, with warnings" : found;
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {

@@ -1,5 +1,15 @@
 // What every rendering of a report says in the same words. Pure functions from a report to text; no markup.
-import type { Finding, FoundBlock, Severity, VerificationReport } from "../report.ts";
+import {
+  CHECKS,
+  type Check,
+  FINDINGS,
+  type Finding,
+  type FoundBlock,
+  isNumeric,
+  type NumericComparison,
+  type Severity,
+  type VerificationReport,
+} from "../report.ts";
 
 /** Findings that a text shows of each severity; the JSON report has all. */
 export const SHOWN_FINDINGS = 20;
@@ -10,10 +20,19 @@ const HEADLINES = {
   inconclusive: "neither proved nor refuted",
 } as const;
 
+/** Of running alone: it says nothing of bytes. */
+const NUMERIC_HEADLINES = {
+  identity: "AFTER computes what BEFORE computes",
+  "not-identity": "AFTER does not compute what BEFORE computes",
+  inconclusive: HEADLINES.inconclusive,
+} as const;
+
 /** "identity: AFTER is an identity expansion of BEFORE". */
-export function headline(report: VerificationReport): string {
-  const reason = report.reason === undefined ? "" : `: ${report.reason}`;
-  return `${report.verdict}: ${HEADLINES[report.verdict]}${reason}`;
+export function headline({ mode, verdict, reason, numeric }: VerificationReport): string {
+  const said = (mode === "numbers" ? NUMERIC_HEADLINES : HEADLINES)[verdict];
+  const tolerance = numeric?.tolerance ?? 0;
+  const within = mode === "numbers" && verdict === "identity" && tolerance > 0 ? `, within ${short(tolerance)}` : "";
+  return `${verdict}: ${said}${within}${reason === undefined ? "" : `: ${reason}`}`;
 }
 
 /** "safetensors, 30 tensors, 1.2 MB". */
@@ -42,6 +61,37 @@ export function blocksOf(report: VerificationReport): {
   const originals = blocks.filter((block) => block.kind === "original").length;
   const missing = report.findings.filter((each) => each.code === "block-missing").length;
   return { before: originals + missing, after: blocks.length };
+}
+
+/** The checks that the mode asked for, in the order of reports. */
+export function checksOf({ mode }: VerificationReport): readonly Check[] {
+  const all = Object.keys(CHECKS) as readonly Check[];
+  return mode === "both" ? all : all.filter((check) => isNumeric(check) === (mode === "numbers"));
+}
+
+/** "open": it could be neither passed nor failed. "skipped": it was not made. */
+export function resultOf(report: VerificationReport, check: Check): "passed" | "failed" | "open" | "skipped" {
+  const made = isNumeric(check) ? report.numeric !== undefined : report.blocks.length > 0;
+  if (!made || report.skipped.includes(check)) return "skipped";
+  const found = report.findings.filter((each) => FINDINGS[each.code].check === check).map((each) => each.severity);
+  return found.includes("refutes") ? "failed" : found.includes("leaves-open") ? "open" : "passed";
+}
+
+/** What was run: "4 x 64 tokens on cpu, block by block, seed 0, tolerance 0". */
+export function runText({ samples, tokens, device, method, seed, tolerance }: NumericComparison): string {
+  const how = method === "streamed" ? "block by block" : "the models as they are";
+  return `${samples} x ${tokens} tokens on ${device}, ${how}, seed ${seed}, tolerance ${tolerance}`;
+}
+
+/** "all 8192 equal", or how many differ and by how much. */
+export function logitsText({ logits: { differing, total, maxAbs, maxRel } }: NumericComparison): string {
+  if (differing === 0) return `all ${total} equal`;
+  return `${differing} of ${total} differ, by up to ${short(maxAbs)} (${short(maxRel)} of the largest)`;
+}
+
+/** Three significant digits. */
+export function short(value: number): string {
+  return String(Number(value.toPrecision(3)));
 }
 
 export interface BlockRow {

@@ -1,6 +1,17 @@
 // A report for a terminal or a log: the verdict first, then what was found and what to do. No colours, no cursor codes.
-import type { VerificationReport } from "../report.ts";
-import { blockCounts, blockRows, bytesText, headline, shownFindings, sizeOf, visible } from "./summary.ts";
+import type { NumericComparison, VerificationReport } from "../report.ts";
+import {
+  blockCounts,
+  blockRows,
+  bytesText,
+  headline,
+  logitsText,
+  runText,
+  short,
+  shownFindings,
+  sizeOf,
+  visible,
+} from "./summary.ts";
 
 const MARKS = { refutes: "error", "leaves-open": "open", warns: "warning", info: "info" } as const;
 
@@ -19,6 +30,10 @@ export function terminalText(report: VerificationReport): string {
     }
     lines.push(`  compared  ${bytesText(report.bytesCompared)} in ${report.seconds.toFixed(1)} s`);
   }
+  if (report.numeric !== undefined) {
+    lines.push(`  run       ${runText(report.numeric)}`, `  logits    ${logitsText(report.numeric)}`);
+    lines.push(`  states    ${statesText(report.numeric)}`);
+  }
   for (const check of report.skipped) lines.push(`  skipped   ${check}`);
   const { shown, rest } = shownFindings(findings);
   for (const each of shown) {
@@ -27,6 +42,19 @@ export function terminalText(report: VerificationReport): string {
   }
   if (rest > 0) lines.push(`and ${rest} more; the JSON report has them all`);
   return lines.map(visible).join("\n");
+}
+
+/** Where a sum of blocks says it all, it is not drawn out. */
+function statesText({ blocks, firstDifference: first }: NumericComparison): string {
+  if (first !== undefined) return `block ${first.block} is the first that parts, by up to ${short(first.maxAbs)}`;
+  const copies = blocks.filter((block) => block.kind === "copy").length;
+  if (blocks.length === 0) return "not looked at";
+  const most = Math.max(...blocks.map((block) => block.maxAbs));
+  const originals =
+    most === 0 ? "equal behind every original block" : `within ${short(most)} behind every original block`;
+  const inputs =
+    copies === 1 ? "the copy gives back its input exactly" : `all ${copies} copies give back their input exactly`;
+  return copies === 0 ? originals : `${originals}; ${inputs}`;
 }
 
 function article(what: string): string {
