@@ -2,6 +2,7 @@
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { JsonDocument, JsonObject, JsonValue } from "../json.ts";
+import { readGguf } from "./gguf/read.ts";
 import { HF_READERS } from "./hf/readers.ts";
 import { Settings } from "./hf/settings.ts";
 import type { DecoderSpec } from "./spec.ts";
@@ -14,6 +15,7 @@ import { Weights } from "./weights.ts";
 export function readSpec(checkpoint: Checkpoint): DecoderSpec {
   const { config } = checkpoint;
   if (config.dialect === "hf") return readHf(checkpoint, config.documents.get("config.json"));
+  if (config.dialect === "gguf") return readGguf(checkpoint, config.metadata);
   throw new ExpandError("unsupported", `no forward pass is known for checkpoints of the dialect ${config.dialect}`, {
     at: checkpoint.location,
     fix: "Use --mode structure, which needs no forward pass.",
