@@ -24,6 +24,8 @@ from pathlib import Path
 import torch
 import transformers
 
+import decoder_variants
+
 TINY = {
     "vocab_size": 160,
     "hidden_size": 64,
@@ -129,7 +131,10 @@ VARIANTS = {
     "glm4": ("glm4", {"head_dim": 16}),
     "exaone4": ("exaone4", {"sliding_window": WINDOW, "sliding_window_pattern": 2}),
     "exaone4-full": ("exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 4}),
+    **decoder_variants.VARIANTS,
 }
+# Eager Falcon adds its position biases twice.
+IMPLEMENTATION = {"falcon": "sdpa"}
 
 
 def make(kind, settings):
@@ -140,8 +145,9 @@ def make(kind, settings):
     mapped = set(getattr(config_class, "attribute_map", {}))
     tiny = {key: value for key, value in TINY.items() if key in known | mapped}
     config = config_class(**{**tiny, **settings})
-    config._attn_implementation = "eager"
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    attention = IMPLEMENTATION.get(kind, "eager")
+    config._attn_implementation = attention
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * (0.15 if parameter.dim() > 1 else 0.2))
@@ -156,15 +162,16 @@ def logits_of(model, ids, mask, positions, **more):
         return model(input_ids=ids, attention_mask=mask, **more)
 
 
-def write(folder, kind, settings):
+def write(folder, kind, settings, choices=None):
+    length = (choices or {}).get("length", LENGTH)
     model = make(kind, settings)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     fresh = copy.deepcopy(model)
     vocabulary = model.config.vocab_size
-    ids = torch.randint(3, vocabulary, (BATCH, LENGTH))
+    ids = torch.randint(3, vocabulary, (BATCH, length))
     ones = torch.ones_like(ids)
-    positions = torch.arange(LENGTH).expand(BATCH, LENGTH)
+    positions = torch.arange(length).expand(BATCH, length)
     padded = ones.clone()
     padded[1, :PADDING] = 0
     shifted = (padded.cumsum(1) - 1).clamp(min=0)
@@ -174,10 +181,10 @@ def write(folder, kind, settings):
         "padded": logits_of(model, ids, padded, shifted, use_cache=False).logits,
     }
     # On its own copy: dynamic rope scaling remembers the longest sequence it saw.
-    half = LENGTH // 2
+    half = length // 2
     out = logits_of(fresh, ids[:, :half], ones[:, :half], positions[:, :half], use_cache=True)
     parts = [out.logits]
-    for at in range(half, LENGTH):
+    for at in range(half, length):
         step = slice(at, at + 1)
         out = logits_of(
             fresh, ids[:, step], ones[:, : at + 1], positions[:, step], past_key_values=out.past_key_values, use_cache=True

@@ -38,14 +38,23 @@ export function emitVisible(emit: Emitter, places: Places, window: number | unde
 /** f32, broadcasting to [B, heads, S, T]: the bias of each score, below everything where a query may not look. */
 export function emitBias(emit: Emitter, places: Places, { alibi, window }: Attention): string {
   return emit.shared(`bias ${window} ${JSON.stringify(alibi)}`, () => {
-    const bias = alibi === undefined ? emit.graph.floats(0) : emitAlibi(emit, places.keys, alibi);
+    const bias = alibi === undefined ? emit.graph.floats(0) : emitAlibi(emit, places, alibi);
     return emit.node("Where", [emitVisible(emit, places, window), bias, emit.graph.floats(LOWEST)]);
   });
 }
 
 /** [B, heads, 1, T]. */
-function emitAlibi(emit: Emitter, keys: string, { slopes, scale, bfloat16 }: Alibi): string {
+function emitAlibi(emit: Emitter, places: Places, { slopes, scale, bfloat16 }: Alibi): string {
+  const keys = bfloat16 ? emitCounted(emit, places) : places.keys;
   const slope = emit.graph.floats(slopes, [1, slopes.length, 1, 1]);
   const rounded = (value: string): string => (bfloat16 ? emit.float(emit.cast(value, OnnxType.BFLOAT16)) : value);
   return emit.scaled(rounded(emit.node("Mul", [rounded(slope), rounded(emit.float(keys))])), scale);
+}
+
+/** Places without padding. A softmax does not see the difference, unless the biases are rounded. */
+function emitCounted(emit: Emitter, { keys, present }: Places): string {
+  if (present === undefined) return keys;
+  const ones = emit.cast(present, OnnxType.INT64);
+  const count = emit.node("CumSum", [ones, emit.graph.ints(3)]);
+  return emit.node("Mul", [emit.node("Sub", [count, emit.graph.ints(1)]), ones]);
 }
