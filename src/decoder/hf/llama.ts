@@ -1,7 +1,17 @@
 // Readers of llama and its nearest relatives: pre-norm, RMS norms, rotary embedding, gated MLP. Refuses what they do not all share.
-import type { BlockSpec, DecoderSpec } from "../spec.ts";
+import type { Activation, Attention, BlockSpec, DecoderSpec } from "../spec.ts";
 import type { Weights } from "../weights.ts";
-import { ACTIVATIONS, gatedMlp, type Heads, headOf, plainAttention, plainEmbedding, readHeads } from "./parts.ts";
+import {
+  ACTIVATIONS,
+  blockKinds,
+  gatedMlp,
+  type Heads,
+  headOf,
+  plainAttention,
+  plainEmbedding,
+  readHeads,
+  windowOf,
+} from "./parts.ts";
 import type { HfReaders } from "./reader.ts";
 import { readRope } from "./rope.ts";
 import type { Settings } from "./settings.ts";
@@ -71,18 +81,107 @@ export function preNormBlock(weights: Weights, frame: Frame, inside: Pick<BlockS
   };
 }
 
+/** A block of plain attention, with what it has of its own, and of a gated MLP. */
+export function llamaBlock(weights: Weights, frame: Frame, own: OwnParts): BlockSpec {
+  const { bias, activation, mlpBias = false, attention } = own;
+  return preNormBlock(weights, frame, {
+    attention: { ...plainAttention(weights.under("self_attn."), frame.heads, bias), ...attention },
+    mlp: gatedMlp(weights.under("mlp."), frame.heads.hidden, frame.inner, activation, mlpBias),
+  });
+}
+
+export interface OwnParts {
+  readonly bias: { readonly qkv: boolean; readonly output: boolean };
+  readonly mlpBias?: boolean;
+  readonly activation: Activation;
+  readonly attention: Partial<Attention>;
+}
+
+/** attention_bias for all four projections. */
+export function readBias(settings: Settings, absent: boolean): OwnParts["bias"] {
+  const bias = settings.flag("attention_bias", absent);
+  return { qkv: bias, output: bias };
+}
+
 function readLlama(settings: Settings, weights: Weights): DecoderSpec {
   const frame = readFrame(settings, { context: 2048, epsilon: 1e-6 });
+  const own: OwnParts = {
+    bias: readBias(settings, false),
+    mlpBias: settings.flag("mlp_bias", false),
+    activation: settings.choice("hidden_act", ACTIVATIONS, "silu"),
+    attention: { rope: readRope(settings, { headSize: frame.heads.headSize, context: frame.context }) },
+  };
+  return llamaLike("llama", settings, weights, frame, false, (block) => llamaBlock(block, frame, own));
+}
+
+function readMistral(settings: Settings, weights: Weights): DecoderSpec {
+  const frame = readFrame(settings, { context: 131072, epsilon: 1e-6, kvHeads: 8 });
+  const window = settings.optionalCount("sliding_window", 4096);
   const rope = readRope(settings, { headSize: frame.heads.headSize, context: frame.context });
-  const activation = settings.choice("hidden_act", ACTIVATIONS, "silu");
-  const bias = settings.flag("attention_bias", false);
-  const mlpBias = settings.flag("mlp_bias", false);
-  return llamaLike("llama", settings, weights, frame, false, (block) =>
-    preNormBlock(block, frame, {
-      attention: { ...plainAttention(block.under("self_attn."), frame.heads, { qkv: bias, output: bias }), rope },
-      mlp: gatedMlp(block.under("mlp."), frame.heads.hidden, frame.inner, activation, mlpBias),
+  const own: OwnParts = {
+    bias: { qkv: false, output: false },
+    activation: settings.choice("hidden_act", ACTIVATIONS, "silu"),
+    attention: window === undefined ? { rope } : { rope, window },
+  };
+  return llamaLike("mistral", settings, weights, frame, false, (block) => llamaBlock(block, frame, own));
+}
+
+/** llama with four multipliers. */
+function readGranite(settings: Settings, weights: Weights): DecoderSpec {
+  const frame = readFrame(settings, { context: 2048, epsilon: 1e-6 });
+  const own: OwnParts = {
+    bias: readBias(settings, false),
+    mlpBias: settings.flag("mlp_bias", false),
+    activation: settings.choice("hidden_act", ACTIVATIONS, "silu"),
+    attention: {
+      rope: readRope(settings, { headSize: frame.heads.headSize, context: frame.context }),
+      scale: settings.number("attention_multiplier", 1),
+    },
+  };
+  const residualMultiplier = settings.number("residual_multiplier", 1);
+  const spec = llamaLike("granite", settings, weights, frame, false, (block) => ({
+    ...llamaBlock(block, frame, own),
+    residualMultiplier,
+  }));
+  return {
+    ...spec,
+    embedding: { ...spec.embedding, scale: settings.number("embedding_multiplier", 1) },
+    head: { ...spec.head, scale: 1 / settings.number("logits_scaling", 1) },
+  };
+}
+
+/** llama with blocks that know no positions: no_rope_layers holds a 1 for each that does. */
+function readSmollm3(settings: Settings, weights: Weights): DecoderSpec {
+  const frame = readFrame(settings, { context: 32768, epsilon: 1e-6, kvHeads: 4 });
+  const rope = readRope(settings, { headSize: frame.heads.headSize, context: frame.context, base: 2e6 });
+  const interval = settings.count("no_rope_layer_interval", 4);
+  const turns =
+    settings.optionalNumbers("no_rope_layers") ??
+    Array.from({ length: frame.blocks }, (_, i) => ((i + 1) % interval === 0 ? 0 : 1));
+  if (turns.length < frame.blocks) {
+    throw settings.refuse("no_rope_layers", `names ${turns.length} blocks; there are ${frame.blocks}`);
+  }
+  const windowed = settings.flag("use_sliding_window", false);
+  const window = settings.optionalCount("sliding_window");
+  const kinds = blockKinds(settings, frame.blocks, (index) =>
+    windowed && window !== undefined && turns[index] === 0 ? "sliding_attention" : "full_attention",
+  );
+  const own: Omit<OwnParts, "attention"> = {
+    bias: readBias(settings, false),
+    mlpBias: settings.flag("mlp_bias", false),
+    activation: settings.choice("hidden_act", ACTIVATIONS, "silu"),
+  };
+  return llamaLike("smollm3", settings, weights, frame, true, (block, index) =>
+    llamaBlock(block, frame, {
+      ...own,
+      attention: { ...(turns[index] === 0 ? {} : { rope }), ...windowOf(settings, kinds[index], window) },
     }),
   );
 }
 
-export const LLAMA_READERS: HfReaders = { llama: readLlama };
+export const LLAMA_READERS: HfReaders = {
+  llama: readLlama,
+  mistral: readMistral,
+  granite: readGranite,
+  smollm3: readSmollm3,
+};

@@ -23,12 +23,12 @@ export interface Heads {
   readonly headSize: number;
 }
 
-/** hidden_size, num_attention_heads, num_key_value_heads (all heads when absent) and head_dim (hidden / heads when absent). */
+/** hidden_size, num_attention_heads, num_key_value_heads (null: all heads) and head_dim (null: hidden / heads); absent: the defaults, or as null. */
 export function readHeads(settings: Settings, defaults: { kvHeads?: number; headSize?: number } = {}): Heads {
   const hidden = settings.count("hidden_size");
   const heads = settings.count("num_attention_heads");
-  const kvHeads = settings.optionalCount("num_key_value_heads") ?? defaults.kvHeads ?? heads;
-  const headSize = settings.optionalCount("head_dim") ?? defaults.headSize ?? Math.floor(hidden / heads);
+  const kvHeads = settings.optionalCount("num_key_value_heads", defaults.kvHeads) ?? heads;
+  const headSize = settings.optionalCount("head_dim", defaults.headSize) ?? Math.floor(hidden / heads);
   if (heads % kvHeads !== 0) {
     throw settings.refuse("num_key_value_heads", `is ${kvHeads}, which does not divide the ${heads} attention heads`);
   }
@@ -126,4 +126,15 @@ export function blockKinds(
   const unknown = kinds.find((kind) => kind !== "full_attention" && kind !== "sliding_attention");
   if (unknown === undefined) return kinds;
   throw settings.refuse("layer_types", `names "${unknown}"; known are full_attention and sliding_attention`);
+}
+
+/** sliding_window for the blocks that slide. Throws "unsupported" when a block does and there is no window. */
+export function windowOf(
+  settings: Settings,
+  kind: string | undefined,
+  window: number | undefined,
+): { window?: number } {
+  if (kind !== "sliding_attention") return {};
+  if (window !== undefined) return { window };
+  throw settings.refuse("sliding_window", "is absent, but layer_types has blocks of sliding_attention");
 }

@@ -19,6 +19,8 @@ export interface RopeShape {
   readonly base?: number;
   /** partial_rotary_factor where none is stored. Absent: this family rotates whole heads, and another factor is refused. */
   readonly partial?: number;
+  /** original_max_position_embeddings where none is stored beside the other settings; that of rope_parameters, else `context`, unless given. */
+  readonly original?: number;
   /** "half" unless given. */
   readonly layout?: Rope["layout"];
   /** Old names of rope types in this family. */
@@ -42,7 +44,7 @@ export function readRope(settings: Settings, shape: RopeShape, kind?: string): R
   const parameters = parametersOf(settings, kind);
   const outerBase = settings.optionalNumber("rope_theta") ?? shape.base ?? 10000;
   const outerPartial = settings.optionalNumber("partial_rotary_factor") ?? shape.partial ?? 1;
-  const outerOriginal = settings.optionalNumber("original_max_position_embeddings");
+  const outerOriginal = settings.optionalNumber("original_max_position_embeddings") ?? shape.original;
   const base = parameters.number("rope_theta", outerBase);
   const partial = parameters.number("partial_rotary_factor", outerPartial);
   if (shape.partial === undefined && partial !== 1) {

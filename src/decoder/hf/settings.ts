@@ -33,14 +33,14 @@ export class Settings {
     return this.#typed(key, this.value(key) ?? fallback, "a whole number of at least 1", isCount);
   }
 
-  optionalNumber(key: string): number | undefined {
-    const value = this.value(key);
-    return value === undefined ? undefined : this.#typed(key, value, "a number", isNumber);
+  /** `absent` where the key is not stored; undefined where it is null, which turns a feature off. */
+  optionalNumber(key: string, absent?: number): number | undefined {
+    return this.#optional(key, absent, "a number", isNumber);
   }
 
-  optionalCount(key: string): number | undefined {
-    const value = this.value(key);
-    return value === undefined ? undefined : this.#typed(key, value, "a whole number of at least 1", isCount);
+  /** The same for a whole number of at least 1. */
+  optionalCount(key: string, absent?: number): number | undefined {
+    return this.#optional(key, absent, "a whole number of at least 1", isCount);
   }
 
   flag(key: string, fallback: boolean): boolean {
@@ -100,6 +100,17 @@ export class Settings {
       if (this.#read.has(key) || isInert(key, value)) continue;
       throw this.refuse(key, `this setting is not understood for ${family}`);
     }
+  }
+
+  #optional(
+    key: string,
+    absent: number | undefined,
+    wanted: string,
+    is: (value: JsonValue) => value is number,
+  ): number | undefined {
+    const value = this.value(key);
+    if (value !== undefined) return this.#typed(key, value, wanted, is);
+    return Object.hasOwn(this.#values, key) ? undefined : absent;
   }
 
   #typed<T extends JsonValue>(
