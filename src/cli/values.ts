@@ -11,16 +11,23 @@ export function wholeNumber(option: string, least: number): (text: unknown) => n
   };
 }
 
-/** Block numbers separated by commas: "3,7,11". A number given twice counts twice. */
-export function numberList(option: string): (text: unknown) => readonly number[] | undefined {
+/** A number from 0 up, in decimal digits or with an exponent: "0", "0.001", "1e-4". */
+export function decimal(option: string): (text: unknown) => number | undefined {
+  return (text) => {
+    if (text === undefined) return undefined;
+    const number = /^\d{1,15}(?:\.\d{1,15})?(?:e[-+]?\d{1,3})?$/i.test(String(text)) ? Number(text) : Number.NaN;
+    if (Number.isFinite(number)) return number;
+    throw new ExpandError("usage", `--${option} takes one number from 0 up, such as 0 or 1e-4, not ${shown(text)}`);
+  };
+}
+
+/** Whole numbers separated by commas: "3,7,11". A number given twice counts twice. */
+export function numberList(option: string, what = "block numbers"): (text: unknown) => readonly number[] | undefined {
   return (text) => {
     if (text === undefined) return undefined;
     const parts = String(text).split(",");
     if (parts.every((part) => /^\d{1,9}$/.test(part))) return parts.map(Number);
-    throw new ExpandError(
-      "usage",
-      `--${option} takes block numbers separated by commas, such as 3,7,11, not ${shown(text)}`,
-    );
+    throw new ExpandError("usage", `--${option} takes ${what} separated by commas, such as 3,7,11, not ${shown(text)}`);
   };
 }
 

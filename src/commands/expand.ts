@@ -15,7 +15,6 @@ import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
 import { claimOutput, isInside } from "../storage/output.ts";
 import { type WriteOptions, writeFiles } from "../storage/write.ts";
 import type { VerificationReport } from "../verification/report.ts";
-import { verifyStructure } from "../verification/structure.ts";
 import {
   companionFiles,
   jsonFile,
@@ -28,6 +27,7 @@ import {
   weightFiles,
 } from "./output.ts";
 import { type PrepareOptions, prepare } from "./prepare.ts";
+import { openProver, type Prover, type ProverOptions } from "./prover.ts";
 
 export { terminalText } from "../verification/report/terminal.ts";
 export type { VerificationReport } from "../verification/report.ts";
@@ -51,8 +51,10 @@ export interface ExpandOptions extends PrepareOptions {
   readonly resume?: boolean;
   /** Trainers to write the mask for, besides mask.json. */
   readonly masks?: readonly RecipeName[];
-  /** Default "structure". */
-  readonly verify?: "structure" | "none";
+  /** "structure": by bytes. "full": by bytes and by running both models. Default "structure". */
+  readonly verify?: "structure" | "full" | "none";
+  /** Where and on what models run, for "full". */
+  readonly numbers?: Pick<ProverOptions, "device" | "samples" | "tokens" | "seed" | "tolerance" | "threads">;
 }
 
 export interface ExpandReport {
@@ -68,6 +70,24 @@ export interface ExpandReport {
 
 /** Throws whatever opening, planning, writing and proving refuse; a proof that fails is in the report, not an error. */
 export async function* expand(options: ExpandOptions): Run<ExpandReport> {
+  const prover = options.verify === "none" ? undefined : await openProver(proverOptions(options));
+  try {
+    return yield* expandWith(options, prover);
+  } finally {
+    await prover?.close();
+  }
+}
+
+function proverOptions({ verify, numbers, stack, signal }: ExpandOptions): ProverOptions {
+  return {
+    ...numbers,
+    mode: verify === "full" ? "both" : "structure",
+    ...(stack === undefined ? {} : { stack }),
+    ...(signal === undefined ? {} : { signal }),
+  };
+}
+
+async function* expandWith(options: ExpandOptions, prover: Prover | undefined): Run<ExpandReport> {
   const { checkpoint, architecture, plan } = yield* prepare(options);
   const expansion = applyPlan(checkpoint, architecture, plan);
   const names = outputNames(checkpoint, options.output);
@@ -89,7 +109,7 @@ export async function* expand(options: ExpandOptions): Run<ExpandReport> {
   ];
   const files = yield* writeFiles(names.directory, large, finals, write);
   for (const entry of earlier) if (!all.includes(entry.name)) removeStale(names.directory, entry);
-  const verification = options.verify === "none" ? undefined : yield* prove(checkpoint, names, files, options);
+  const verification = prover === undefined ? undefined : yield* prove(prover, checkpoint, names, files);
   return {
     output: openingPath(names, files),
     plan,
@@ -123,17 +143,13 @@ function handOver(expansion: Expansion, plan: Plan, names: OutputNames, options:
 
 /** Reads back what was written, from disk, with no knowledge of the plan. */
 async function* prove(
+  prover: Prover,
   before: Checkpoint,
   names: OutputNames,
   files: readonly WrittenFile[],
-  options: ExpandOptions,
 ): Run<VerificationReport> {
   const after = await openCheckpoint(openingPath(names, files));
-  const { stack, signal } = options;
-  const report = yield* verifyStructure(before, after, {
-    ...(stack === undefined ? {} : { stack }),
-    ...(signal === undefined ? {} : { signal }),
-  });
+  const report = yield* prover.prove(before, after);
   fs.writeFileSync(
     path.join(names.directory, names.sidecar("verification.json")),
     `${JSON.stringify(report, null, 2)}\n`,

@@ -1,8 +1,8 @@
 // The verb `verify`: two checkpoints in, a verdict out. Trusts neither a plan nor a manifest.
-import type { Run, RunOptions } from "../events.ts";
+import type { Run } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import type { VerificationReport } from "../verification/report.ts";
-import { verifyStructure } from "../verification/structure.ts";
+import { openProver, type ProverOptions } from "./prover.ts";
 
 export {
   githubAnnotations,
@@ -21,21 +21,23 @@ export function jsonText(report: VerificationReport): string {
   return `${JSON.stringify(report, null, 2)}\n`;
 }
 
-export interface VerifyOptions extends RunOptions {
+export interface VerifyOptions extends ProverOptions {
   /** Paths of checkpoints. */
   readonly before: string;
   readonly after: string;
-  readonly stack?: string;
+  /** One sequence, tokenized by BEFORE's tokenizer.json, instead of seeded ones. */
+  readonly prompt?: string;
 }
 
-/** Throws when one side cannot be opened; everything else is in the report. */
+/** Throws when one side cannot be opened, or models are to be run and cannot be; everything else is in the report. */
 export async function* verify(options: VerifyOptions): Run<VerificationReport> {
-  yield { kind: "phase", name: "read headers" };
-  const before = await openCheckpoint(options.before);
-  const after = await openCheckpoint(options.after);
-  const { stack, signal } = options;
-  return yield* verifyStructure(before, after, {
-    ...(stack === undefined ? {} : { stack }),
-    ...(signal === undefined ? {} : { signal }),
-  });
+  const prover = await openProver(options);
+  try {
+    yield { kind: "phase", name: "read headers" };
+    const before = await openCheckpoint(options.before);
+    const after = await openCheckpoint(options.after);
+    return yield* prover.prove(before, after);
+  } finally {
+    await prover.close();
+  }
 }

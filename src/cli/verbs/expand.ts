@@ -3,6 +3,7 @@ import type { Options } from "yargs";
 import type { ExpandOptions, ExpandReport, VerificationReport } from "../../commands/expand.ts";
 import { RECIPE_NAMES } from "../../commands/recipe-names.ts";
 import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
+import { numberOptions, numbersOf } from "../number-options.ts";
 import { planText } from "../plan-text.ts";
 import { formatBytes } from "../terminal.ts";
 import { byteSize, nameList } from "../values.ts";
@@ -51,10 +52,11 @@ const OUTPUT_OPTIONS: Readonly<Record<string, Options>> = {
   verify: {
     group: "Mask and proof:",
     requiresArg: true,
-    choices: ["structure", "none"],
+    choices: ["structure", "full", "none"],
     default: "structure",
-    describe: "Prove identity by reading everything back",
+    describe: "Prove identity by reading everything back; full: by running both models as well",
   },
+  ...numberOptions("Running the models (--verify full):"),
 };
 
 export const expandVerb: Verb = {
@@ -82,6 +84,7 @@ export const expandVerb: Verb = {
 function expandOptions(args: Arguments, context: VerbContext): ExpandOptions {
   return {
     ...prepareOptions(args, context.signal),
+    numbers: numbersOf(args),
     output: text(args, "output") ?? "",
     ...optional<ExpandOptions>(args, {
       force: "force",

@@ -4,6 +4,7 @@ import path from "node:path";
 import type { VerificationReport, VerifyOptions } from "../../commands/verify.ts";
 import { ExpandError } from "../../errors.ts";
 import { tellGithub } from "../github.ts";
+import { numberOptions, numbersOf, promptOptions } from "../number-options.ts";
 import { optional, text, type Verb } from "../verb.ts";
 
 /** How each kind of report file is written, by its ending. */
@@ -19,11 +20,13 @@ export const verifyVerb: Verb = {
     mode: {
       group: "Proof:",
       requiresArg: true,
-      choices: ["structure"],
+      choices: ["structure", "numbers", "both"],
       default: "structure",
-      describe: "Byte for byte, block by block",
+      describe: "Compare bytes, run both models (onnxruntime) and compare what they compute, or both",
     },
     stack: { group: "Proof:", requiresArg: true, type: "string", describe: "Which stack was expanded" },
+    ...numberOptions("Running the models:"),
+    ...promptOptions("Running the models:"),
     report: {
       group: "Report:",
       requiresArg: true,
@@ -40,9 +43,10 @@ export const verifyVerb: Verb = {
   examples: [
     ["verify ./Llama-3.2-1B ./expanded", "the proof again, from disk"],
     ["verify source.gguf expanded.gguf --report proof.html", "with a page to keep"],
-    ["verify base merged --report junit.xml --json", "in CI, whatever tool made the output"],
+    ["verify base merged --mode both --report junit.xml", "run both models as well; in CI, whatever tool made AFTER"],
   ],
-  exits: "0 identity, 1 not identity, 2 usage, 3 a side cannot be read, 7 inconclusive, 130 interrupted",
+  exits:
+    "0 identity, 1 not identity, 2 usage, 3 a side cannot be read, 6 onnxruntime or CUDA is missing, 7 inconclusive, 130 interrupted",
   run: async (args, context) => {
     const command = await import("../../commands/verify.ts");
     const files = reportFiles(args.report);
@@ -50,7 +54,8 @@ export const verifyVerb: Verb = {
       before: text(args, "before") ?? "",
       after: text(args, "after") ?? "",
       signal: context.signal,
-      ...optional<VerifyOptions>(args, { stack: "stack" }),
+      ...optional<VerifyOptions>(args, { mode: "mode", stack: "stack" }),
+      ...numbersOf(args),
     };
     const work = async (): Promise<VerificationReport> => {
       const report = await context.finish(command.verify(options));

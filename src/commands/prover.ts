@@ -1,0 +1,40 @@
+// The proofs that `verify` and `expand` share: by bytes, by numbers, or both. Loads what runs models only when they are to be run.
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import type { Run, RunOptions } from "../events.ts";
+import type { Device } from "../runtime/protocol.ts";
+import type { NumbersOptions } from "../verification/numeric/options.ts";
+import type { VerificationReport } from "../verification/report.ts";
+import { verifyStructure } from "../verification/structure.ts";
+
+export interface ProverOptions extends NumbersOptions, RunOptions {
+  /** Default "structure". */
+  readonly mode?: VerificationReport["mode"];
+  /** Stack of blocks that was expanded, where a model has several. */
+  readonly stack?: string;
+  /** Where models run. Default "cpu". */
+  readonly device?: Device;
+  /** Threads inside an operator. Default: the number of cores. */
+  readonly threads?: number;
+}
+
+export interface Prover {
+  prove(before: Checkpoint, after: Checkpoint): Run<VerificationReport>;
+  close(): Promise<void>;
+}
+
+/** Throws "backend" at once, before anything is read or written, when models are to be run and cannot be. */
+export async function openProver(options: ProverOptions): Promise<Prover> {
+  const { mode = "structure", device = "cpu", threads, signal } = options;
+  if (mode === "structure") {
+    return { prove: (before, after) => verifyStructure(before, after, options), close: async () => undefined };
+  }
+  const { openRuntime } = await import("../runtime/runtime.ts");
+  const { verifyBoth, verifyNumbers } = await import("../verification/verify.ts");
+  const runtime = await openRuntime({
+    device,
+    ...(threads === undefined ? {} : { threads }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const run = mode === "both" ? verifyBoth : verifyNumbers;
+  return { prove: (before, after) => run(before, after, runtime, options), close: () => runtime.close() };
+}
