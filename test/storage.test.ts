@@ -152,6 +152,39 @@ for (const [title, options] of MODES) {
   });
 }
 
+t.test("a source that streams is asked once for each run, in pieces of any size, and comes out whole", async (t) => {
+  const out = t.testdir();
+  const data = noise(5 * MIB, 7);
+  const asked: string[] = [];
+  let open = 0;
+  const source: ByteSource = {
+    ...memorySource("remote", data),
+    stream: async function* (offset, length) {
+      asked.push(`${offset}+${length}`);
+      open++;
+      try {
+        for (let at = offset; at < offset + length; at += 70_001) {
+          yield data.subarray(at, Math.min(at + 70_001, offset + length));
+        }
+      } finally {
+        open--;
+      }
+    },
+  };
+  const files = ["a", "b"].map((name) =>
+    plan(name, [
+      { source, from: 3, length: 2 * MIB },
+      { pattern: [0], length: 9 },
+      { source, from: 4 * MIB, length: MIB },
+    ]),
+  );
+  await write(out, files);
+  for (const file of files) t.ok(fs.readFileSync(path.join(out, file.name)).equals(await expected(file)), file.name);
+  const runs = [`3+${2 * MIB}`, `${4 * MIB}+${MIB}`];
+  t.strictSame(asked.toSorted(), [...runs, ...runs].toSorted());
+  t.equal(open, 0, "every stream was closed");
+});
+
 t.test("files from 64 MiB go past the page cache by themselves, smaller ones and --no-direct through it", async (t) => {
   const flag = fs.constants.O_DIRECT;
   const cases = [

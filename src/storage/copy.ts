@@ -50,7 +50,7 @@ export async function copyFile(job: CopyJob, thread: CopyThread): Promise<CopyOu
     fs.rmSync(job.path, { force: true });
     throw outputFailure(error, job.name);
   } finally {
-    sources.close();
+    await sources.close();
   }
 }
 
@@ -119,7 +119,7 @@ function passOver(piece: Piece, left: number, shared: boolean, sink: Sink, work:
 async function writeChunk(piece: Piece, done: number, sink: Sink, work: Work): Promise<number> {
   const room = await sink.room(piece.length - done);
   if (piece.kind === "copy") {
-    const pending = work.sources.read(piece.source, piece.from + done, room);
+    const pending = work.sources.read(piece.source, piece.from + done, room, piece.from + piece.length);
     if (pending !== undefined) await pending;
   } else if (piece.kind === "bytes") {
     room.set(piece.data.subarray(done, done + room.length));

@@ -14,6 +14,8 @@ import type { Answer } from "./worker.ts";
 const SMALL = 1024 * 1024;
 /** A third thread gains nothing: two already saturate a disk, and each costs 9 MB of memory. */
 const MOST_WORKERS = 2;
+/** Files whose sources only this thread can read wait for a network more than for the processor: so many at a time. */
+const MOST_STREAMS = 3;
 
 type Copy = (job: CopyJob) => Promise<CopyOutcome>;
 
@@ -26,7 +28,8 @@ export async function copyAll(
   const portable = jobs.filter((job) => job.size >= SMALL && canCrossThreads(job));
   // One thread that has nothing else to do copies as fast as a worker, which takes 60 ms of CPU to start.
   const large = portable.length > 1 ? portable : [];
-  const small = jobs.filter((job) => !large.includes(job));
+  const remote = jobs.filter((job) => job.size >= SMALL && !canCrossThreads(job));
+  const small = jobs.filter((job) => !large.includes(job) && !remote.includes(job));
   const threads = Math.min(MOST_WORKERS, large.length, os.availableParallelism());
   const lane = async (queue: Iterator<CopyJob>, copy: Copy): Promise<void> => {
     for (let next = queue.next(); !next.done; next = queue.next()) {
@@ -36,7 +39,11 @@ export async function copyAll(
     }
   };
   const queue = large.values();
+  const streams = remote.values();
   const lanes = [lane(small.values(), onThisThread(control))];
+  for (let count = 0; count < Math.min(MOST_STREAMS, remote.length); count++) {
+    lanes.push(lane(streams, onThisThread(control)));
+  }
   for (let count = 0; count < threads; count++) lanes.push(withWorker(control, (copy) => lane(queue, copy)));
   await settleAll(lanes, control);
 }

@@ -24,10 +24,10 @@ export interface CopyPiece {
   readonly clone?: true;
 }
 
-/** A source by its path, or, only on the thread that owns it, by a function. */
+/** A source by its path, or, only on the thread that owns it, by itself. */
 export type JobSource = { readonly name: string; readonly size: number; readonly identity: string } & (
   | { readonly path: string }
-  | { readonly read: ByteSource["read"] }
+  | { readonly source: ByteSource }
 );
 
 export interface CopyOptions {
@@ -144,7 +144,7 @@ function cutForClones(pieces: readonly Piece[]): Piece[] {
 function jobSource(source: ByteSource): JobSource {
   const { name, size, identity, path } = source;
   if (path !== undefined) return { name, size, identity, path };
-  return { name, size, identity, read: (offset, length) => source.read(offset, length) };
+  return { name, size, identity, source };
 }
 
 function gap(file: FilePlan, expected: number, found: number): ExpandError {

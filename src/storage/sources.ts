@@ -1,22 +1,26 @@
 // The sources of one job, opened read-only on first use. Never lets bytes of a file through that changed since it was planned.
 import fs from "node:fs";
 import { ExpandError } from "../errors.ts";
-import { fileSource, readFully } from "../tensor/source.ts";
+import { type ByteSource, fileSource, readFully } from "../tensor/source.ts";
 import { sourceFailure } from "./failure.ts";
 import type { JobSource } from "./job.ts";
 
 export class OpenSources {
   readonly #sources: readonly JobSource[];
   readonly #descriptors = new Map<number, number>();
+  #stream: OpenStream | undefined;
 
   constructor(sources: readonly JobSource[]) {
     this.#sources = sources;
   }
 
-  /** Fills `target` from byte `from` of source `index`; the promise, if any, must be awaited. */
-  read(index: number, from: number, target: Uint8Array): Promise<void> | undefined {
+  /**
+   * Fills `target` from byte `from` of source `index`; the promise, if any, must be awaited. `end` is where the run ends that this
+   * read is part of: a source that streams is asked for all of it at once.
+   */
+  read(index: number, from: number, target: Uint8Array, end: number): Promise<void> | undefined {
     const source = this.#source(index);
-    if ("read" in source) return source.read(from, target.length).then((data) => target.set(data));
+    if ("source" in source) return this.#receive(source.source, from, target, end);
     const fd = this.#descriptors.get(index) ?? this.#open(index, source.path);
     try {
       readFully(fd, target, from, source.name);
@@ -31,7 +35,7 @@ export class OpenSources {
   /** A descriptor of the file behind a source, until `close`; undefined when it is no file. */
   descriptor(index: number): number | undefined {
     const source = this.#source(index);
-    if ("read" in source) return undefined;
+    if ("source" in source) return undefined;
     return this.#descriptors.get(index) ?? this.#open(index, source.path);
   }
 
@@ -40,9 +44,19 @@ export class OpenSources {
     for (const index of this.#descriptors.keys()) checkIdentity(this.#source(index));
   }
 
-  close(): void {
+  async close(): Promise<void> {
+    await this.#stream?.close();
     for (const fd of this.#descriptors.values()) fs.closeSync(fd);
     this.#descriptors.clear();
+  }
+
+  async #receive(source: ByteSource, from: number, target: Uint8Array, end: number): Promise<void> {
+    if (source.stream === undefined) return target.set(await source.read(from, target.length));
+    if (this.#stream?.continues(source, from) !== true) {
+      await this.#stream?.close();
+      this.#stream = new OpenStream(source, source.stream(from, end - from), from);
+    }
+    await this.#stream.fill(target);
   }
 
   #open(index: number, path: string): number {
@@ -61,6 +75,44 @@ export class OpenSources {
     const source = this.#sources[index];
     if (source === undefined) throw new ExpandError("bug", `the job has no source ${index}`);
     return source;
+  }
+}
+
+/** One run of a streaming source, taken in pieces of the reader's size. */
+class OpenStream {
+  readonly #source: ByteSource;
+  readonly #pieces: AsyncIterator<Uint8Array>;
+  #at: number;
+  #rest: Uint8Array = new Uint8Array(0);
+
+  constructor(source: ByteSource, pieces: AsyncIterable<Uint8Array>, from: number) {
+    this.#source = source;
+    this.#pieces = pieces[Symbol.asyncIterator]();
+    this.#at = from;
+  }
+
+  continues(source: ByteSource, from: number): boolean {
+    return source === this.#source && from === this.#at;
+  }
+
+  async fill(target: Uint8Array): Promise<void> {
+    for (let done = 0; done < target.length; ) {
+      if (this.#rest.length === 0) {
+        const next = await this.#pieces.next();
+        if (next.done === true)
+          throw new ExpandError("bug", "a stream ended before its run", { at: this.#source.name });
+        this.#rest = next.value;
+      }
+      const piece = this.#rest.subarray(0, target.length - done);
+      target.set(piece, done);
+      this.#rest = this.#rest.subarray(piece.length);
+      done += piece.length;
+    }
+    this.#at += target.length;
+  }
+
+  async close(): Promise<void> {
+    await this.#pieces.return?.();
   }
 }
 

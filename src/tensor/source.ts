@@ -14,6 +14,8 @@ export interface ByteSource {
   readonly identity: string;
   /** Exactly `length` bytes at `offset`. Throws "damaged" when they are not there. Meant for headers: allocates `length`. */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** The same bytes in pieces, for long runs, where every read costs a round trip. */
+  stream?(offset: number, length: number): AsyncIterable<Uint8Array>;
 }
 
 /** A local file, opened read-only for each read. Throws "input" when it is absent or is not a regular file. */
