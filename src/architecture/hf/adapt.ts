@@ -12,8 +12,7 @@ import { CONFIG, edit, isList } from "./settings.ts";
 
 export function adaptSettings(context: StackContext, layout: Layout): Adaptation {
   checkLocked(context, layout);
-  const growth: Growth = { layout, count: context.count, tail: context.tail };
-  const edits = [...countEdits(context, layout.length), ...fieldEdits(context, growth)];
+  const edits = [...settingEdits(context, layout)];
   const warnings: string[] = [];
   for (const axis of context.axes) {
     const found = checkAxis(axis, context, layout, edits);
@@ -22,6 +21,12 @@ export function adaptSettings(context: StackContext, layout: Layout): Adaptation
   }
   checkLinks(context, layout);
   return { edits: merged(edits), warnings };
+}
+
+/** The count, and every per-block field on disk, for a layout whose safety others vouch for. */
+export function settingEdits(context: StackContext, layout: Layout): readonly ConfigEdit[] {
+  const growth: Growth = { layout, count: context.count, tail: context.tail };
+  return merged([...countEdits(context, layout.length), ...fieldEdits(context, growth)]);
 }
 
 function checkLocked(context: StackContext, layout: Layout): void {
