@@ -26,6 +26,13 @@ export interface BlockTensor {
   readonly uses: readonly (readonly Slot[])[];
 }
 
+export interface CacheOutput {
+  /** Name in the body. */
+  readonly value: string;
+  /** Name of the output of the whole graph; the same unless the body is a branch of an `If`. */
+  readonly name: string;
+}
+
 /** One block in one body. */
 export interface Passage {
   /** Value of the residual stream that it reads, and the one that it leaves. */
@@ -35,8 +42,8 @@ export interface Passage {
   readonly nodes: readonly number[];
   /** Graph inputs that only this block reads (past keys and values), in the order of the graph's inputs. */
   readonly cacheInputs: readonly string[];
-  /** Outputs of the body that this block makes (present keys and values), in the order of the body's outputs. */
-  readonly cacheOutputs: readonly string[];
+  /** What this block makes for the world outside (present keys and values), in the order of the body's outputs. */
+  readonly cacheOutputs: readonly CacheOutput[];
   /** Every constant it reads, its own and shared ones, by role: what "equal blocks" means beyond `structure`. */
   readonly constants: ReadonlyMap<string, string>;
   /** Values it reads that are neither its own nor constant, without `input` and caches: masks, rotary tables. */
@@ -69,8 +76,10 @@ export interface BlockBody {
 }
 
 export interface GraphBlocks {
-  /** Functions inlined, Constant nodes hoisted, fused residual norms split. */
+  /** Functions inlined, Constant nodes hoisted. */
   readonly graph: Graph;
+  /** The same with fused residual norms taken apart: what the bodies' indices are of. Never changed. */
+  readonly lowered: Graph;
   readonly bodies: readonly BlockBody[];
   readonly blocks: readonly GraphBlock[];
   /** Kinds repeat with this period; 1 when they do not. */
