@@ -12,6 +12,7 @@ export { understand } from "./architecture/detect.ts";
 export type { ExpandedIndex, Layout, LayoutBlock, SourceIndex } from "./architecture/layout.ts";
 export type { Checkpoint, Config, Dialect, Format, Shard } from "./checkpoint/checkpoint.ts";
 export { type Fingerprint, fingerprint } from "./checkpoint/fingerprint.ts";
+export { type ConvertOptions, type ConvertReport, convert } from "./commands/convert.ts";
 export { type DoctorCheck, type DoctorOptions, type DoctorReport, doctor } from "./commands/doctor.ts";
 export { type ExpandOptions, type ExpandReport, expand } from "./commands/expand.ts";
 export { type InspectOptions, type InspectReport, inspect } from "./commands/inspect.ts";

@@ -6,6 +6,7 @@ t.test("the library exports these names and no others", async (t) => {
   t.same(Object.keys(library).sort(), [
     "EXIT_CODES",
     "ExpandError",
+    "convert",
     "doctor",
     "expand",
     "fingerprint",

@@ -7,6 +7,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Verb>>> = {
   expand: async () => (await import("./verbs/expand.ts")).expandVerb,
   plan: async () => (await import("./verbs/plan.ts")).planVerb,
   verify: async () => (await import("./verbs/verify.ts")).verifyVerb,
+  convert: async () => (await import("./verbs/convert.ts")).convertVerb,
   inspect: async () => (await import("./verbs/inspect.ts")).inspectVerb,
   mask: async () => (await import("./verbs/mask.ts")).maskVerb,
   doctor: async () => (await import("./verbs/doctor.ts")).doctorVerb,
@@ -25,6 +26,7 @@ Commands:
   expand   SOURCE OUT    add identity blocks; write checkpoint, plan, mask, manifest and proof
   plan     SOURCE        what expand would do: copies, zeroed tensors, settings, bytes
   verify   BEFORE AFTER  prove or refute that AFTER computes what BEFORE computes
+  convert  SOURCE OUT    write it as an ONNX model with a KV cache, and run that against the source
   inspect  SOURCE        architecture, blocks, tensors, sizes; finds identity blocks
   mask     EXPANDED      the frozen/trainable mask, in a trainer's dialect
   doctor   [CHECKPOINT]  check the environment, or a checkpoint
