@@ -7,20 +7,22 @@ import { JsonDocument } from "../json.ts";
 import { type ByteSource, fileSource } from "../tensor/source.ts";
 import { isObject, quote } from "./shards.ts";
 
-/** Files that may speak of blocks by number. The first is a must. */
-const DOCUMENTS = [
+/** Files that may speak of blocks by number. The first is a must for an HF checkpoint. */
+export const HF_DOCUMENTS: readonly string[] = [
   "config.json",
   "generation_config.json",
   "hf_quant_config.json",
   "quantize_config.json",
   "quant_config.json",
 ];
+/** The same beside an ONNX model; genai_config.json is that of onnxruntime-genai. */
+export const ONNX_DOCUMENTS: readonly string[] = ["config.json", "generation_config.json", "genai_config.json"];
 /** Bytes. Settings of the largest models have some 100 KB. */
 const MAX_DOCUMENT_BYTES = 20_000_000;
 
 /** Weights of any framework, and their indexes: what an expansion replaces or makes stale. */
 const WEIGHTS =
-  /\.(?:safetensors|bin|pt|pth|ckpt|gguf|onnx|onnx_data|h5|msgpack|ot|tflite|npz|index\.json|pdparams|pdopt)$/i;
+  /\.(?:safetensors|bin|pt|pth|ckpt|gguf|onnx|onnx_data(?:_\d+)?|onnx\.data|h5|msgpack|ot|tflite|npz|index\.json|pdparams|pdopt)$/i;
 /** State of a trainer (transformers, DeepSpeed), and the directories of its checkpoints. */
 const TRAINING = /^(?:trainer_state\.json|checkpoint-\d+|global_step\d+)$/;
 /** Left by an earlier run of this package at the top of a directory. */
@@ -33,15 +35,8 @@ const MAX_ASSETS = 2000;
 const MAX_DEPTH = 8;
 
 /** The settings of an HF checkpoint. Throws "input" when there is no config.json. */
-export async function readDocuments(directory: string): Promise<Config> {
-  const documents = new Map<string, JsonDocument>();
-  for (const name of DOCUMENTS) {
-    const file = path.join(directory, name);
-    if (!fs.existsSync(file)) continue;
-    const document = JsonDocument.parse(file, await readSmall(file, MAX_DOCUMENT_BYTES));
-    if (!isObject(document.value)) throw new ExpandError("damaged", "is not a JSON object", { at: file });
-    documents.set(name, document);
-  }
+export async function readConfig(directory: string): Promise<Config> {
+  const documents = await readDocuments(directory, HF_DOCUMENTS);
   if (!documents.has("config.json")) {
     throw new ExpandError("input", "has weights but no config.json, which says what model they are", {
       at: directory,
@@ -51,14 +46,31 @@ export async function readDocuments(directory: string): Promise<Config> {
   return { dialect: "hf", documents };
 }
 
-/** Everything else in the directory, by path with forward slashes, in order. Hidden files and directories stay out. */
-export function findAssets(directory: string): ReadonlyMap<string, ByteSource> {
+/** Those of the named JSON documents that are there. */
+export async function readDocuments(
+  directory: string,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, JsonDocument>> {
+  const documents = new Map<string, JsonDocument>();
+  for (const name of names) {
+    const file = path.join(directory, name);
+    if (!fs.existsSync(file)) continue;
+    const document = JsonDocument.parse(file, await readSmall(file, MAX_DOCUMENT_BYTES));
+    if (!isObject(document.value)) throw new ExpandError("damaged", "is not a JSON object", { at: file });
+    documents.set(name, document);
+  }
+  return documents;
+}
+
+/** Everything but `known` in the directory, by path with forward slashes, in order. Hidden files and directories stay out. */
+export function findAssets(directory: string, known: Iterable<string>): ReadonlyMap<string, ByteSource> {
+  const leftOut = new Set(known);
   const assets = new Map<string, ByteSource>();
   const visit = (folder: string, depth: number): void => {
     for (const name of listDirectory(path.join(directory, folder))) {
       const relative = folder === "" ? name : `${folder}/${name}`;
       const full = path.join(directory, relative);
-      if (name.startsWith(".") || isLeftOut(name, depth)) continue;
+      if (name.startsWith(".") || isLeftOut(name, depth) || leftOut.has(relative)) continue;
       const kind = kindOf(full);
       if (kind === "directory") {
         if (depth === MAX_DEPTH)
@@ -93,7 +105,7 @@ export async function readSmall(file: string, limit: number): Promise<Uint8Array
 
 function isLeftOut(name: string, depth: number): boolean {
   if (WEIGHTS.test(name) || TRAINING.test(name) || FOREIGN_SETTINGS.has(name)) return true;
-  return depth === 0 && (OURS.has(name) || DOCUMENTS.includes(name));
+  return depth === 0 && OURS.has(name);
 }
 
 /** Links are followed to files only (the Hub's cache links to its blobs): a link to a directory could go round in circles. */

@@ -4,7 +4,7 @@ import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, isSystemError } from "../errors.ts";
 import { fileSource } from "../tensor/source.ts";
-import { findAssets, readDocuments } from "./companions.ts";
+import { findAssets, HF_DOCUMENTS, ONNX_DOCUMENTS, readConfig, readDocuments } from "./companions.ts";
 import { joinShards, type OpenedShard } from "./shards.ts";
 import { findWeights, type Weights, weightsOf } from "./weights.ts";
 
@@ -13,22 +13,47 @@ const OPENERS = {
   safetensors: async () => (await import("./safetensors/read.ts")).openSafetensorsFile,
   torch: async () => (await import("./torch/read.ts")).openTorchFile,
   gguf: async () => (await import("./gguf/read.ts")).openGguf,
+  onnx: async () => (await import("./onnx/read.ts")).openOnnx,
 };
 
 /**
- * Opens a directory, a .safetensors, .bin, .pt, .pth or .gguf file, or the index of a sharded checkpoint. Throws "input" when
+ * Opens a directory, a .safetensors, .bin, .pt, .pth, .gguf or .onnx file, or the index of a sharded checkpoint. Throws "input" when
  * nothing there can be opened or several things could be meant, "damaged" and "unsupported" with the exact fault.
  */
 export async function openCheckpoint(location: string): Promise<Checkpoint> {
   const weights = isDirectory(location) ? await findWeights(location) : await weightsOf(location);
-  if (weights.format !== "gguf") return openShards(location, weights);
-  const openGguf = await OPENERS.gguf();
-  return { ...(await openGguf(weights.file)), location };
+  switch (weights.format) {
+    case "gguf": {
+      const openGguf = await OPENERS.gguf();
+      return { ...(await openGguf(weights.file)), location };
+    }
+    case "onnx":
+      return openGraph(location, weights);
+    default:
+      return openShards(location, weights);
+  }
 }
 
-async function openShards(location: string, weights: Exclude<Weights, { format: "gguf" }>): Promise<Checkpoint> {
+async function openGraph(location: string, weights: Extract<Weights, { format: "onnx" }>): Promise<Checkpoint> {
+  const { directory, model } = weights;
+  const openOnnx = await OPENERS.onnx();
+  const opened = await openOnnx(path.join(directory, model), model.slice(0, model.lastIndexOf("/") + 1));
+  const known = [...opened.shards.map(({ name }) => name), ...ONNX_DOCUMENTS];
+  return {
+    format: "onnx",
+    location,
+    config: { dialect: "onnx", documents: await readDocuments(directory, ONNX_DOCUMENTS) },
+    ...opened,
+    assets: findAssets(directory, known),
+  };
+}
+
+async function openShards(
+  location: string,
+  weights: Extract<Weights, { format: "safetensors" | "torch" }>,
+): Promise<Checkpoint> {
   const { format, directory, index } = weights;
-  const config = await readDocuments(directory);
+  const config = await readConfig(directory);
   const openFile = await OPENERS[format]();
   const opened: OpenedShard[] = [];
   for (const name of weights.shards) {
@@ -41,7 +66,7 @@ async function openShards(location: string, weights: Exclude<Weights, { format: 
     config,
     tensors: joinShards(opened, index),
     shards: opened.map(({ shard }) => shard),
-    assets: findAssets(directory),
+    assets: findAssets(directory, HF_DOCUMENTS),
     ...(index === undefined ? {} : { index: index.metadata }),
   };
 }

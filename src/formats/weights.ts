@@ -9,6 +9,8 @@ import { parseShardIndex, quote, type ShardIndex } from "./shards.ts";
 /** File names inside `directory`. */
 export type Weights =
   | { readonly format: "gguf"; readonly file: string }
+  /** `model` is a path below `directory`: model.onnx, or onnx/model.onnx. */
+  | { readonly format: "onnx"; readonly directory: string; readonly model: string }
   | {
       readonly format: "safetensors" | "torch";
       readonly directory: string;
@@ -42,6 +44,11 @@ const NAMINGS: readonly Naming[] = [
   },
 ];
 const GGUF = /\.gguf$/i;
+const ONNX = /\.onnx$/i;
+/** The folder of a repository that holds its ONNX models, settings staying above (transformers.js, optimum). */
+const ONNX_FOLDER = "onnx";
+/** The model that is meant where there are variants of it beside. */
+const ONNX_MAIN = ["model.onnx", `${ONNX_FOLDER}/model.onnx`];
 const SPLIT = /^(.*)-\d{5}-of-\d{5}\.gguf$/i;
 /** Shards as transformers, vLLM and llama.cpp number them. */
 const NUMBERED = /-(\d+)-of-(\d+)\.[^.]+$/;
@@ -58,7 +65,9 @@ export async function findWeights(directory: string): Promise<Weights> {
   }
   const file = chooseGguf(directory, names);
   if (file !== undefined) return { format: "gguf", file: path.join(directory, file) };
-  const looked = "*.safetensors (with its index), *.bin, *.pt, *.pth (with their index), *.gguf";
+  const model = chooseOnnx(directory, names);
+  if (model !== undefined) return { format: "onnx", directory, model };
+  const looked = "*.safetensors (with its index), *.bin, *.pt, *.pth (with their index), *.gguf, *.onnx, onnx/*.onnx";
   refuse(directory, `holds no weights; looked for ${looked}`, "Give the directory or the file that holds the weights.");
 }
 
@@ -67,6 +76,7 @@ export async function weightsOf(file: string): Promise<Weights> {
   const name = path.basename(file);
   const directory = path.dirname(file);
   if (GGUF.test(name)) return { format: "gguf", file };
+  if (ONNX.test(name)) return onnxFile(directory, name);
   await assertNoAdapter(directory);
   for (const { format, isFile, isIndex } of NAMINGS) {
     if (isIndex.test(name)) return indexed(format, directory, name);
@@ -74,7 +84,8 @@ export async function weightsOf(file: string): Promise<Weights> {
     assertWhole(directory, name, "Give the directory, or its index file.");
     return { format, directory, shards: [name] };
   }
-  const kinds = "a directory, .safetensors, .bin, .pt, .pth, .gguf, or a .safetensors.index.json or .bin.index.json";
+  const kinds =
+    "a directory, .safetensors, .bin, .pt, .pth, .gguf, .onnx, or a .safetensors.index.json or .bin.index.json";
   refuse(file, `is not a kind of checkpoint that is read here: ${kinds}`, "Give one of these.");
 }
 
@@ -119,6 +130,24 @@ function chooseGguf(directory: string, names: readonly string[]): string | undef
   const sets = new Set(files.map((name) => SPLIT.exec(name)?.[1] ?? name));
   if (sets.size > 1) severalOf(directory, "GGUF models", files);
   return files[0];
+}
+
+function chooseOnnx(directory: string, names: readonly string[]): string | undefined {
+  const folder = path.join(directory, ONNX_FOLDER);
+  const below = names.includes(ONNX_FOLDER) && fs.statSync(folder).isDirectory() ? listDirectory(folder) : [];
+  const files = [...names, ...below.map((name) => `${ONNX_FOLDER}/${name}`)].filter((name) => ONNX.test(name));
+  const main = ONNX_MAIN.find((name) => files.includes(name));
+  if (main === undefined && files.length > 1) severalOf(directory, "ONNX models", files);
+  return main ?? files[0];
+}
+
+/** A model in a repository's onnx folder has its settings one level up. */
+function onnxFile(directory: string, name: string): Weights {
+  const above = path.dirname(path.resolve(directory));
+  const isFolder = path.basename(path.resolve(directory)) === ONNX_FOLDER;
+  const has = (folder: string): boolean => fs.existsSync(path.join(folder, "config.json"));
+  if (!isFolder || has(directory) || !has(above)) return { format: "onnx", directory, model: name };
+  return { format: "onnx", directory: path.join(directory, ".."), model: `${ONNX_FOLDER}/${name}` };
 }
 
 /** One shard of a numbered set is a part of a model, which must not pass for the whole. */

@@ -134,7 +134,8 @@ function checkDomains(nodes: readonly NodeProto[], imported: ReadonlySet<string>
   }
 }
 
-function checkTensor(graph: Graph, tensor: TensorProto): void {
+/** Throws unless the data of a tensor is where it says, and as long as its type and shape take. */
+export function checkTensor(graph: Graph, tensor: TensorProto): void {
   const range = externalRange(tensor);
   // Strings have no length that could be checked, and stand inside the model only.
   if (tensor.dataType === OnnxType.STRING && range === undefined) return;
