@@ -79,8 +79,7 @@ function readHeadNorm(
   if (headNorm === undefined || !takes(weights, `${name}.weight`, headNorm.presence)) return undefined;
   const shape = { head: [headSize], "each head": [heads, headSize], all: [heads * headSize] }[headNorm.over];
   const gain = weights.get(`${name}.weight`, shape);
-  const bias = takes(weights, `${name}.bias`, headNorm.bias) ? { bias: weights.get(`${name}.bias`, shape) } : {};
-  return { kind: headNorm.kind, epsilon, gain, gainOffset: 0, ...bias, over: headNorm.over === "all" ? "all" : "head" };
+  return { kind: headNorm.kind, epsilon, gain, gainOffset: 0, over: headNorm.over === "all" ? "all" : "head" };
 }
 
 function readScale(settings: GgufSettings, model: GgufModel, family: GgufFamily, heads: number): number {

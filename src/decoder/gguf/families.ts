@@ -141,12 +141,8 @@ export const GGUF_FAMILIES: Readonly<Record<string, GgufFamily>> = {
   },
   mpt: {
     norm: { kind: "layer", bias: "optional" },
-    attention: {
-      outputBias: "optional",
-      headNorm: { kind: "layer", over: "all", presence: "optional", bias: "optional" },
-      clip: true,
-      alibi: "key",
-    },
+    // llama.cpp v0.5.0 stops at norms of queries and keys here, so they are refused.
+    attention: { outputBias: "optional", clip: true, alibi: "key" },
     mlp: { ...GELU, bias: "optional" },
     embedding: { positions: "optional" },
   },

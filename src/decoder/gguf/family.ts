@@ -56,7 +56,6 @@ export interface AttentionRule {
     readonly kind: "rms" | "layer";
     readonly over: "head" | "each head" | "all";
     readonly presence: Presence;
-    readonly bias?: Presence;
   };
   readonly rope?: RopeRule;
   /** attention.clamp_kqv is read. */
