@@ -31,7 +31,7 @@ function stepFindings(steps: readonly Step[], tolerance: number): readonly Findi
     const { at, kind, from } = step;
     const where = { block: at };
     if (kind === "copy") {
-      const message = `is a copy that changes its input by up to ${number(step.maxAbs)}; exactly nothing was expected`;
+      const message = `was added to BEFORE's blocks and changes its input, by up to ${number(step.maxAbs)}; a copy gives it back exactly`;
       findings.push(finding("copy-not-exact", `block ${at}`, message, where));
     } else if (!parted && kind === "original") {
       const message = `differs from what block ${from} of BEFORE gives by up to ${share(step.maxAbs, step.maxRel, tolerance)}`;

@@ -79,7 +79,8 @@ export class Lockstep {
       this.#consume(expected);
       expected = yield* this.#expected();
     }
-    if (expected === undefined) return this.#step(at, "unknown", output, self, false);
+    // BEFORE is used up: whatever stands here was added.
+    if (expected === undefined) return this.#step(at, "copy", output, self, false);
     const against = compare(output, expected);
     const holds = isWithin(against, this.#tolerance);
     const spare = left - (this.#before.spec.blocks.length - this.#next);
