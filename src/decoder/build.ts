@@ -40,8 +40,7 @@ export function buildDecoder(spec: DecoderSpec, options: BuildOptions = {}): Gra
   const { head } = spec;
   graph.within("head", () => {
     const bias = head.bias === undefined ? undefined : emit.weight(head.bias);
-    const logits = emit.batched(emitHead(emit, stream, emit.weight(head.weight), bias, spec), [spec.vocabulary]);
-    graph.node("Identity", [logits], {}, "logits");
+    emit.batched(emitHead(emit, stream, emit.weight(head.weight), bias, spec), [spec.vocabulary], "logits");
   });
   declareOutputs(graph, spec);
   return initializers.finish();

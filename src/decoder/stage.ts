@@ -115,7 +115,7 @@ function headStage(spec: DecoderSpec): Emit {
     const rows = graph.input("rows", OnnxType.FLOAT, ["rows", width]);
     const bias = spec.head.bias === undefined ? undefined : graph.input("row_bias", OnnxType.FLOAT, ["rows"]);
     const emit = new Emitter(graph, hidden, weight);
-    graph.node("Identity", [emit.batched(emitHead(emit, hidden, rows, bias, spec), [-1])], {}, "logits");
+    emit.batched(emitHead(emit, hidden, rows, bias, spec), [-1], "logits");
     graph.output("logits", OnnxType.FLOAT, [...BATCH, "rows"]);
   };
 }

@@ -37,13 +37,13 @@ export class Emitter {
     return value;
   }
 
-  /** [T, ...] or [B, S, ...] as [B, S, ...sizes]. */
-  batched(value: string, sizes: readonly number[]): string {
+  /** [T, ...] or [B, S, ...] as [B, S, ...sizes]; `output` names the result. */
+  batched(value: string, sizes: readonly number[], output?: string): string {
     const shape = this.shared(`batch ${sizes}`, () => {
       const batch = this.shared("batch", () => this.node("Shape", [this.#batch], { start: 0, end: 2 }));
       return this.node("Concat", [batch, this.graph.ints(sizes)], { axis: 0 });
     });
-    return this.node("Reshape", [value, shape]);
+    return this.node("Reshape", [value, shape], {}, output);
   }
 
   /** [B, S, ...] as [T, width], with T = B * S. */
