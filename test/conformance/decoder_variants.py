@@ -74,7 +74,7 @@ VARIANTS = {
     "falcon-rw": ("falcon", {**ALIBI, "multi_query": False, "parallel_attn": False}),
     "falcon-rw-long": (
         "falcon",
-        {**ALIBI, "num_hidden_layers": 2, "multi_query": False, "parallel_attn": False},
+        {**ALIBI, "num_hidden_layers": 3, "multi_query": False, "parallel_attn": False},
         LONG,
     ),
     "falcon-alibi": ("falcon", {**ALIBI, "tie_word_embeddings": False}),

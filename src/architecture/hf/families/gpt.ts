@@ -213,8 +213,9 @@ export const gpts: readonly Family[] = [
     "opt",
     {
       bases: ["model.decoder.", "decoder.", ""],
-      slots: fairseqParts,
-      outside: "embed_{tokens,positions}.weight final_layer_norm.@ project_{in,out}.weight?",
+      // Norms without weights: layer_norm_elementwise_affine false (Galactica).
+      slots: [[norms("self_attn_layer_norm", "final_layer_norm"), nothing()], ...fairseqParts.slice(1)],
+      outside: "embed_{tokens,positions}.weight final_layer_norm.@? project_{in,out}.weight?",
     },
     {
       refusals: [
