@@ -3,15 +3,35 @@ import type { Architecture } from "../architecture/architecture.ts";
 import { understand } from "../architecture/detect.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
+import type { RunEvent } from "../events.ts";
 import { findNumbering, type Numbering } from "./numbering.ts";
+import type { Evidence } from "./pairs.ts";
+import type { Finding, FoundBlock } from "./report.ts";
 
 export interface Ground {
   readonly architecture: Architecture;
   readonly numbering: Numbering;
+  /** Only of ONNX: both sides with a tensor for each use of a weight, and what is to be proved beyond the blocks' tensors. */
+  readonly graphs?: {
+    readonly before: Checkpoint;
+    readonly after: Checkpoint;
+    prove(evidence: Evidence, blocks: readonly FoundBlock[]): AsyncGenerator<RunEvent, readonly Finding[], void>;
+  };
 }
 
 /** Or why there is none. Throws what `understand` throws, except that it does not support BEFORE. */
-export function findGround(
+export async function findGround(
+  before: Checkpoint,
+  after: Checkpoint,
+  stack: string | undefined,
+): Promise<Ground | { readonly reason: string }> {
+  if (before.graph === undefined || after.graph === undefined) return groundByNames(before, after, stack);
+  // What reads graphs is loaded for graphs only.
+  const { findGraphGround } = await import("./graph/ground.ts");
+  return findGraphGround({ ...before, graph: before.graph }, { ...after, graph: after.graph });
+}
+
+function groundByNames(
   before: Checkpoint,
   after: Checkpoint,
   stack: string | undefined,

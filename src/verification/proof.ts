@@ -35,6 +35,8 @@ export class Proof {
     this.#reportOrder(alignment);
     const { findings, resliced } = this.#judgeSettings(alignment);
     yield* this.#proveRest(resliced);
+    const { graphs } = this.#ground;
+    if (graphs !== undefined) this.findings.push(...(yield* graphs.prove(this.#evidence, this.blocks)));
     this.#reportAdded();
     this.findings.push(...findings);
     this.findings.push(...(yield* compareAssets(before, after, comparison)));

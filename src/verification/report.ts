@@ -48,6 +48,11 @@ export const FINDINGS = {
     fix: "Write AFTER again; tensors of BEFORE are copied byte for byte.",
   },
   "block-missing": { check: "originals", severity: "refutes", fix: "Write AFTER again with every block of BEFORE." },
+  "graph-differs": {
+    check: "originals",
+    severity: "refutes",
+    fix: "Write AFTER again; without its copies, its graph is BEFORE's.",
+  },
   "block-order": { check: "originals", severity: "refutes", fix: "Put the original blocks back into their order." },
   "block-unknown": { check: "copies", severity: "refutes", fix: "Remove the block, or insert a closed copy instead." },
   "tensor-missing": { check: "tensors", severity: "refutes", fix: "Write AFTER again; a tensor was lost on the way." },
@@ -83,6 +88,11 @@ export const FINDINGS = {
     check: "settings",
     severity: "refutes",
     fix: "Set it to the expected value; the number or the order of blocks changed.",
+  },
+  "interface-differs": {
+    check: "settings",
+    severity: "refutes",
+    fix: "Number the inputs and outputs of caches by block, and change no others.",
   },
   "setting-changed": {
     check: "settings",

@@ -37,7 +37,7 @@ export function compareSettings(before: Config, after: Config, edits: readonly C
   if (before.dialect === "gguf" && after.dialect === "gguf") {
     return compareMetadata(before.metadata.entries, after.metadata.entries, edits);
   }
-  if (before.dialect !== "hf" || after.dialect !== "hf") return [];
+  if (before.dialect === "gguf" || after.dialect === "gguf") return [];
   const findings: Finding[] = [];
   for (const name of new Set([...before.documents.keys(), ...after.documents.keys()])) {
     const walk = new DocumentWalk(name, edits);

@@ -29,13 +29,14 @@ export async function* verifyStructure(
     after: fingerprint(after),
   } as const;
   const seconds = (): number => Math.round(performance.now() - started) / 1000;
-  const ground = findGround(before, after, options.stack);
+  const ground = await findGround(before, after, options.stack);
   if ("reason" in ground)
     return { ...head, ...empty, verdict: "inconclusive", reason: ground.reason, seconds: seconds() };
-  const total = tensorBytes(after) + assetBytes(before, after);
+  const sides = ground.graphs ?? { before, after };
+  const total = tensorBytes(sides.after) + assetBytes(before, after);
   const comparison = new Comparison(total, options.signal);
   try {
-    const proof = new Proof(ground, { before, after, comparison, seen: new Set() });
+    const proof = new Proof(ground, { before: sides.before, after: sides.after, comparison, seen: new Set() });
     yield* proof.run(options.signal);
     const verdict = verdictOf(proof.findings);
     const open = proof.findings.find((each) => each.severity === "leaves-open");

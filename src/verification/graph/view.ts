@@ -1,6 +1,7 @@
 // A bare graph as the proof of the other formats sees a checkpoint: blocks with tensors by role, one for each use. Reads no weights.
-import type { Architecture, Block, Branch } from "../../architecture/architecture.ts";
+import type { Architecture, Block } from "../../architecture/architecture.ts";
 import { sourceIndex } from "../../architecture/layout.ts";
+import { chunkSetting } from "../../architecture/onnx/chunks.ts";
 import { adaptGraphSettings } from "../../architecture/onnx/settings.ts";
 import type { Checkpoint, Config } from "../../checkpoint/checkpoint.ts";
 import { ExpandError } from "../../errors.ts";
@@ -9,7 +10,6 @@ import { OnnxType } from "../../graph/onnx.ts";
 import type { GraphBlock, GraphBlocks } from "../../residual/blocks.ts";
 import type { TensorRef } from "../../tensor/reference.ts";
 import type { Numbering } from "../numbering.ts";
-import { chunkEdits } from "./chunks.ts";
 
 /** One constant of a block, as one place in its code reads it. */
 export interface Use {
@@ -77,7 +77,7 @@ export function architectureOf(before: GraphView, after: GraphView): Architectur
       index: sourceIndex(index),
       kind: block.kind,
       tensors: new Map(own.map(({ role, name }) => [role, name])),
-      branches: block.branches.map((branch): Branch => branch),
+      branches: block.branches,
       fixed: [],
       buffers: new Set(own.filter(({ weight }) => !weight).map(({ role }) => role)),
     };
@@ -99,8 +99,12 @@ export function architectureOf(before: GraphView, after: GraphView): Architectur
       return names[to]?.get(role) ?? `${role} of block ${to}`;
     },
     adapt: (layout) => {
-      const edits = adaptGraphSettings(documentsOf(checkpoint.config), blocks.length, layout);
-      return { edits: [...edits, ...chunkEdits(checkpoint, after.checkpoint)], warnings: [] };
+      const documents = documentsOf(checkpoint.config);
+      const edits = adaptGraphSettings(documents, blocks.length, layout);
+      const files = after.checkpoint.shards.map(({ name }) => name);
+      const chunks = chunkSetting(documents, files);
+      if (chunks === undefined) return { edits, warnings: [] };
+      return { edits: [...edits, { ...chunks, path: chunks.path.join(".") }], warnings: [] };
     },
   };
 }
