@@ -83,6 +83,8 @@ export interface Architecture {
   readonly period: number;
   /** True when a layout that breaks the period can still be written down (an explicit list); `adapt` then warns. */
   readonly periodIsOptional: boolean;
+  /** Names in blocks that stand for one of several uses of a tensor: the tensor's own name. Only graphs have any; copies get tensors of their own. */
+  readonly aliases?: ReadonlyMap<string, string>;
   /** Worth telling the user in a plan. */
   readonly notes: readonly string[];
   /** The name that a block's tensor has at another index. `tensor` is a full name out of `blocks` or `tail`. */

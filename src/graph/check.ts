@@ -58,7 +58,8 @@ function uniqueNames(body: GraphProto | FunctionProto, outer: Scope | undefined)
     if (name === "") fail(bodyLabel(body), "has an input or an initializer without a name");
     if (names.has(name)) fail(`value ${quote(name)}`, `is defined twice in ${bodyLabel(body)}`);
     for (let scope = outer; scope !== undefined; scope = scope.outer) {
-      if (scope.defined.has(name))
+      // What is made after the node may have the name: the outputs of an `If` are often named as those of its branches.
+      if (scope.made.has(name))
         fail(`value ${quote(name)}`, `is defined in ${bodyLabel(body)} and in a graph around it`);
     }
     names.add(name);

@@ -9,7 +9,7 @@ import { type Body, bodyOf } from "./body.ts";
 import { describeBranches, type FoundBranch } from "./branches.ts";
 import { cacheTemplates } from "./caches.ts";
 import { SHARED } from "./chain.ts";
-import { Closer } from "./closing.ts";
+import { Closer, type Closing } from "./closing.ts";
 import { lowerGraph } from "./lower.ts";
 import { mainGraph, normaliseGraph } from "./normalise.ts";
 import { canonicalOrder, type RoleSlot, roleSlots } from "./roles.ts";
@@ -142,11 +142,21 @@ function passageOf(
 
 function branchesOf(body: Body, { nodes, input, output, path }: StackBlock): readonly FoundBranch[] {
   const closer = new Closer(body, nodes);
-  return path.added.map((joins) => {
+  const branches: FoundBranch[] = [];
+  const biases: Closing[] = [];
+  for (const joins of path.added) {
     const closings = closer.close(joins);
     if ("reason" in closings) throw refuse(input, output, `a branch cannot be closed: ${closings.reason}`);
-    return { joins, closings };
-  });
+    // A constant that is added by itself is the bias of a projection that was fused away from it.
+    if (body.constants.has(body.nodes[joins.node]?.input[joins.slot] ?? "")) biases.push(closings[0]);
+    else branches.push({ joins, closings: [closings[0], ...closings.slice(1)] });
+    const last = branches.at(-1);
+    if (last === undefined) continue;
+    const slots = biases.splice(0).flatMap((bias) => bias.slots);
+    const [first, ...others] = last.closings.map((each) => ({ ...each, slots: [...each.slots, ...slots] }));
+    if (first !== undefined) branches.splice(-1, 1, { joins: last.joins, closings: [first, ...others] });
+  }
+  return branches;
 }
 
 /** Labels: by what blocks do where that repeats, else by their structure, which copies with other numbers share. */

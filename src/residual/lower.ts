@@ -6,7 +6,7 @@ import { definitionsOf } from "../graph/walk.ts";
 
 /** A node that stands for a part of a fused one. */
 export interface LoweredNode {
-  readonly part: "sum" | "norm" | "bias";
+  readonly part: "skip" | "sum" | "norm";
   /** The fused node as it was. */
   readonly fused: NodeProto;
 }
@@ -67,8 +67,7 @@ function takeApart(node: NodeProto, taken: Set<string>): readonly Part[] | undef
     ];
   const [x = "", skip = ""] = node.input;
   const bias = slots.bias === undefined ? "" : (node.input[slots.bias] ?? "");
-  const biased = bias === "" ? x : fresh(`${normed}.biased`, taken);
-  const add = (part: "bias" | "sum", operands: string[], output: string) =>
+  const add = (part: "skip" | "sum", operands: string[], output: string) =>
     create(NodeProtoSchema, {
       ...labels(node),
       name: node.name === "" ? "" : `${node.name}.${part}`,
@@ -76,9 +75,16 @@ function takeApart(node: NodeProto, taken: Set<string>): readonly Part[] | undef
       input: operands,
       output: [output],
     });
+  // In the order of the kernel (onnxruntime skip_layer_norm.cc), so that Adds that stay Adds round as it does.
+  if (bias === "")
+    return [
+      [add("sum", [x, skip], sum), "sum"],
+      [norm, "norm"],
+    ];
+  const both = fresh(`${normed}.skip`, taken);
   return [
-    ...(bias === "" ? [] : [[add("bias", [x, bias], biased), "bias"] as const]),
-    [add("sum", [biased, skip], sum), "sum"],
+    [add("skip", [x, skip], both), "skip"],
+    [add("sum", [both, bias], sum), "sum"],
     [norm, "norm"],
   ];
 }

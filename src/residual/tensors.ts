@@ -1,8 +1,11 @@
 // What a copy of a block gets for itself: one tensor for each use of a weight, so that training it never touches an original.
+
+import { OnnxType } from "../graph/onnx.ts";
 import type { BlockTensor, Slot } from "./blocks.ts";
 import type { Body } from "./body.ts";
 import type { RoleSlot } from "./roles.ts";
 import { isWeight } from "./trainable.ts";
+import { sizeOf } from "./values.ts";
 
 /** One block in one body. */
 export interface BlockSlots {
@@ -22,7 +25,7 @@ export function blockTensors(
   blocks: readonly (readonly BlockSlots[])[],
   reads: ReadonlyMap<string, number>,
 ): readonly (readonly BlockTensor[])[] {
-  const drafts = blocks.map(draftsOf);
+  const drafts = blocks.map((bodies) => draftsOf(bodies, reads));
   const claimed = new Map<string, number>();
   for (const { initializer, uses } of drafts.flat()) {
     claimed.set(initializer, (claimed.get(initializer) ?? 0) + uses.flat().length);
@@ -46,13 +49,14 @@ export function blockTensors(
   return drafts;
 }
 
-function draftsOf(bodies: readonly BlockSlots[]): readonly Draft[] {
+function draftsOf(bodies: readonly BlockSlots[], reads: ReadonlyMap<string, number>): readonly Draft[] {
   const drafts = new Map<string, Draft>();
+  const all = bodies.flatMap(({ slots }) => slots);
   for (const [at, { body, slots, made, closing }] of bodies.entries()) {
     const seen = new Map<string, number>();
     for (const slot of slots) {
       const trainable = isWeight(body, slot, made);
-      if (!trainable && !closing.has(slotKey(slot))) continue;
+      if (!trainable && !closing.has(slotKey(slot)) && !isPart(body, slot, all, reads)) continue;
       const use = seen.get(slot.initializer) ?? 0;
       seen.set(slot.initializer, use + 1);
       const key = JSON.stringify([slot.initializer, use]);
@@ -70,6 +74,23 @@ function draftsOf(bodies: readonly BlockSlots[]): readonly Draft[] {
     }
   }
   return [...drafts.values()];
+}
+
+const AXES_AND_SHAPES: ReadonlySet<number> = new Set([OnnxType.INT64, OnnxType.INT32, OnnxType.BOOL, OnnxType.STRING]);
+
+/**
+ * Parts of quantized weights that only this block reads. Optimizers of runtimes fuse such parts into an operator, and do so in another way
+ * when two operators read them.
+ */
+function isPart(
+  body: Body,
+  { initializer }: RoleSlot,
+  slots: readonly RoleSlot[],
+  reads: ReadonlyMap<string, number>,
+): boolean {
+  const tensor = body.initializers.get(initializer);
+  if (tensor === undefined || AXES_AND_SHAPES.has(tensor.dataType) || sizeOf(tensor) <= 1) return false;
+  return slots.filter((other) => other.initializer === initializer).length === reads.get(initializer);
 }
 
 /** How many times each initializer is read in all bodies, outputs of the graph included. */

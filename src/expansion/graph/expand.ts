@@ -1,13 +1,14 @@
 // Carries a plan out on a graph: clones blocks, wires them into the residual stream, gives them weights of their own, numbers the caches
 // anew. No weight is read; originals' nodes stay as they are but for the one value that they now read from a copy.
 import { type LayoutBlock, sourceIndex } from "../../architecture/layout.ts";
-import { ExpandError, quote } from "../../errors.ts";
+import { ExpandError } from "../../errors.ts";
 import { attributeOf } from "../../graph/attributes.ts";
 import { checkGraph } from "../../graph/check.ts";
 import { cloneGraph, type Graph } from "../../graph/graph.ts";
 import { clone, type GraphProto, type ValueInfoProto, ValueInfoProtoSchema } from "../../graph/onnx.ts";
 import { sortGraph } from "../../graph/sort.ts";
 import type { GraphBlock, GraphBlocks } from "../../residual/blocks.ts";
+import { checkBorders } from "../../residual/clearance.ts";
 import { mainGraph } from "../../residual/normalise.ts";
 import { renameValues } from "../../residual/rename.ts";
 import type { Plan } from "../plan.ts";
@@ -56,38 +57,6 @@ export function newInitializers(blocks: GraphBlocks, plan: Pick<Plan, "blocks">)
   return plan.blocks.flatMap(({ kind, at, from }) =>
     kind === "copy" ? blockAt(blocks, from).tensors.map(({ stem }) => blocks.prefix(at) + stem) : [],
   );
-}
-
-/**
- * Throws "plan" for a copy behind a block whose output the graph hands out (a reader of hidden states by number would miss it), and for one
- * before the first block where the stream is rounded inside the blocks.
- */
-export function checkBorders(blocks: GraphBlocks, layout: readonly LayoutBlock[]): void {
-  let last = -1;
-  for (const [at, { kind, from }] of layout.entries()) {
-    if (kind === "original") {
-      last = from;
-      continue;
-    }
-    const [next] = blocks.blocks;
-    for (const [index, { body }] of blocks.bodies.entries()) {
-      const border = last < 0 ? next?.passages[index]?.input : blocks.blocks[last]?.passages[index]?.output;
-      if (border === undefined || !body.outputs.has(border)) continue;
-      throw new ExpandError("plan", `its place in the stream, ${quote(border)}, is an output of the graph`, {
-        at: `copy ${at} of block ${from}`,
-        fix: "Choose another place with --after, or export the model without this output.",
-      });
-    }
-    if (last >= 0 || !blockAt(blocks, from).rounds) continue;
-    throw new ExpandError(
-      "plan",
-      "the blocks round the residual stream, and what comes before the first is not rounded yet",
-      {
-        at: `copy ${at} of block ${from}`,
-        fix: "Place no copy before the first block.",
-      },
-    );
-  }
 }
 
 /** Inputs and outputs of the main graph, and the outputs of a merged `If`, with those of the copies. */

@@ -1,8 +1,9 @@
 // Puts fused residual norms together again: an Add that was taken out of one joins the norm that now follows it. Where nothing was inserted
 // the very node comes back. Changes the graph it is given.
-import { attributeOf } from "../../graph/attributes.ts";
+import { attributeOf, intAttribute } from "../../graph/attributes.ts";
 import { clone, type GraphProto, type NodeProto, NodeProtoSchema } from "../../graph/onnx.ts";
 import { readsOf } from "../../graph/walk.ts";
+import { NORMS } from "../../residual/forms.ts";
 import { fusedSlots, type LoweredNode } from "../../residual/lower.ts";
 
 /** `lowered`: nodes of the graph that stand for a part of a fused one. */
@@ -30,12 +31,15 @@ class Raising {
 
   run(): void {
     const raised = new Map<NodeProto, NodeProto>();
-    for (const norm of this.#graph.node) {
-      const part = this.#lowered.get(norm);
+    const isPart = (node: NodeProto): boolean => this.#lowered.get(node)?.part === "norm";
+    // A sum that lost its norm to a copy may get a plain one instead: the same kernel goes on adding it up.
+    const norms = this.#graph.node.filter(({ opType }) => Object.hasOwn(NORMS, opType));
+    for (const norm of [...norms.filter(isPart), ...norms.filter((node) => !isPart(node) && isPlain(node))]) {
       const sum = this.#makers.get(norm.input[0] ?? "");
-      if (part?.part !== "norm" || sum === undefined || this.#removed.has(sum)) continue;
-      const whole =
-        sum.opType === "EmbedLayerNormalization" ? this.#embedding(sum, norm, part) : this.#skip(sum, norm, part);
+      if (sum === undefined || this.#removed.has(sum)) continue;
+      const fused = this.#lowered.get(norm)?.fused;
+      const embeds = sum.opType === "EmbedLayerNormalization";
+      const whole = embeds ? this.#embedding(sum, norm, fused) : this.#skip(sum, norm, fused);
       if (whole !== undefined) raised.set(norm, whole);
     }
     this.#graph.node = this.#graph.node
@@ -44,22 +48,18 @@ class Raising {
   }
 
   /** Sum and norm as one node, named after the norm. Undefined when the sum was never part of such a node. */
-  #skip(sum: NodeProto, norm: NodeProto, { fused }: LoweredNode): NodeProto | undefined {
+  #skip(sum: NodeProto, norm: NodeProto, fused: NodeProto | undefined): NodeProto | undefined {
     const part = this.#lowered.get(sum);
     const slots = part?.part === "sum" ? fusedSlots(part.fused) : undefined;
     if (part === undefined || slots === undefined || slots.norm !== norm.opType) return undefined;
-    const whole = clone(NodeProtoSchema, fused.opType === part.fused.opType ? fused : part.fused);
-    let [x = "", skip = ""] = sum.input;
-    const biased = this.#makers.get(x);
-    let bias = "";
-    if (
-      biased !== undefined &&
-      this.#lowered.get(biased)?.part === "bias" &&
-      this.#isRead(x) === 1 &&
-      !this.#removed.has(biased)
-    ) {
-      this.#removed.add(biased);
-      [x = "", bias = ""] = biased.input;
+    const whole = clone(NodeProtoSchema, fused?.opType === part.fused.opType ? fused : part.fused);
+    let [x = "", skip = "", bias = ""] = sum.input;
+    const both = this.#makers.get(x);
+    if (both !== undefined && this.#lowered.get(both)?.part === "skip") {
+      if (this.#isRead(x) > 1) return undefined;
+      this.#removed.add(both);
+      bias = skip;
+      [x = "", skip = ""] = both.input;
     }
     this.#removed.add(sum);
     const inputs = [x, skip];
@@ -74,9 +74,10 @@ class Raising {
   }
 
   /** The embedding with its norm inside. */
-  #embedding(embedding: NodeProto, norm: NodeProto, { fused }: LoweredNode): NodeProto | undefined {
+  #embedding(embedding: NodeProto, norm: NodeProto, fused: NodeProto | undefined): NodeProto | undefined {
     const slots = fusedSlots(embedding);
-    if (slots?.shift === undefined || embedding.output[slots.sum] !== norm.input[0]) return undefined;
+    if (fused === undefined || slots?.shift === undefined || embedding.output[slots.sum] !== norm.input[0])
+      return undefined;
     const whole = clone(NodeProtoSchema, embedding);
     const [sum = ""] = norm.input;
     whole.input[slots.gain] = norm.input[1] ?? "";
@@ -93,6 +94,11 @@ class Raising {
   #isRead(name: string): number {
     return this.#readers.get(name) ?? 0;
   }
+}
+
+/** Over the last axis, with one output: what a fused node can hold. */
+function isPlain(norm: NodeProto): boolean {
+  return norm.output.length === 1 && intAttribute(norm, "axis", -1) === -1 && intAttribute(norm, "stash_type", 1) === 1;
 }
 
 function label(whole: NodeProto, norm: NodeProto): NodeProto {
