@@ -3,8 +3,9 @@ import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { fingerprint } from "../checkpoint/fingerprint.ts";
 import type { Run, RunOptions } from "../events.ts";
 import type { Runtime } from "../runtime/runtime.ts";
-import { compareNumbers, type NumbersOutcome } from "./numeric/numbers.ts";
+import { compareNumbers } from "./numeric/numbers.ts";
 import type { NumbersOptions } from "./numeric/options.ts";
+import type { NumbersOutcome } from "./numeric/outcome.ts";
 import { VERIFICATION_SCHEMA, type VerificationReport, verdictOf } from "./report.ts";
 import { type VerifyOptions, verifyStructure } from "./structure.ts";
 

@@ -10,16 +10,14 @@ import type { Value } from "../../runtime/values.ts";
 import { decodeRows } from "../../tensor/decode.ts";
 import { Arena, type Part, sizeOf } from "./arena.ts";
 import type { Sitting } from "./inputs.ts";
-
-/** A hidden state [batch, length, hidden] for each sitting. */
-export type State = readonly Float32Array[];
+import type { State, Walker } from "./walker.ts";
 
 /** f32 values of the head matrix that are decoded at a time: 64 MB. */
 const HEAD_VALUES = 1 << 24;
 
 /** One side of a comparison: what it computes, as stages. */
 export interface Side {
-  readonly name: "BEFORE" | "AFTER";
+  readonly name: Walker["name"];
   readonly spec: Pick<DecoderSpec, "vocabulary" | "hidden" | "context" | "blocks">;
   readonly stages: readonly Stage[];
 }
@@ -44,7 +42,18 @@ export class Forward {
     this.#arena = new Arena(runtime, Math.max(...rooms), signal);
   }
 
-  async embed(side: Side): Promise<State> {
+  walker(side: Side): Walker {
+    return {
+      name: side.name,
+      blocks: side.spec.blocks.length,
+      enter: () => this.#embed(side),
+      advance: (at, state) => this.#block(side, at, state),
+      cost: (at) => bytesOf(stageOf(side, "block", at)),
+      logits: (state, from, to) => this.#logits(side, state, from, to),
+    };
+  }
+
+  async #embed(side: Side): Promise<State> {
     const stage = stageOf(side, "embedding");
     return this.#run(side, stage, partsOf(stage), "hidden", async (sitting) => ({
       token_rows: await gather(stage, sitting),
@@ -52,8 +61,7 @@ export class Forward {
     }));
   }
 
-  /** Runs the block whose index is `at`. */
-  async block(side: Side, at: number, state: State): Promise<State> {
+  async #block(side: Side, at: number, state: State): Promise<State> {
     const stage = stageOf(side, "block", at);
     return this.#run(side, stage, partsOf(stage), "hidden_out", async (sitting, index) => ({
       hidden: hiddenOf(sitting, state[index] ?? new Float32Array()),
@@ -61,8 +69,7 @@ export class Forward {
     }));
   }
 
-  /** The logits [batch, length, to - from] of some rows of the vocabulary. */
-  async logits(side: Side, state: State, from: number, to: number): Promise<State> {
+  async #logits(side: Side, state: State, from: number, to: number): Promise<State> {
     const stage = stageOf(side, "head");
     return this.#run(side, stage, headParts(stage, from, to), "logits", async (sitting, index) => ({
       hidden: hiddenOf(sitting, state[index] ?? new Float32Array()),
@@ -111,15 +118,13 @@ export function* vocabularyRuns(side: Side): Generator<readonly [from: number, t
   for (let from = 0; from < count; from += step) yield [from, Math.min(count, from + step)];
 }
 
-/** Stored bytes that a pass reads. */
-export function bytesOf(stage: Stage): number {
-  let bytes = stage.kind === "head" ? (stage.rows?.bytes ?? 0) : 0;
+function bytesOf(stage: Stage): number {
+  let bytes = 0;
   for (const tensor of stage.weights.values()) bytes += tensor.bytes;
   return bytes;
 }
 
-/** The stage of a kind, and of a block by its index. */
-export function stageOf(side: Side, kind: Stage["kind"], index?: number): Stage {
+function stageOf(side: Side, kind: Stage["kind"], index?: number): Stage {
   const found = side.stages.find((each) => each.kind === kind && each.index === index);
   if (found !== undefined) return found;
   throw new ExpandError("bug", `has no ${kind} stage${index === undefined ? "" : ` ${index}`}`, { at: side.name });

@@ -1,25 +1,31 @@
 // What the numbers mean: findings, each at the first place that shows it. Compares nothing itself.
-import { type Finding, finding, type NumericComparison } from "../report.ts";
+import { type Finding, finding } from "../report.ts";
 import type { Step, Walk } from "./lockstep.ts";
-import { isWithin, type Measure, relative } from "./measure.ts";
+import { isWithin, type Measure, NOTHING, relative } from "./measure.ts";
+
+export interface Evidence {
+  /** Of the states behind both embeddings; absent, as the walk is, where no block was looked at. */
+  readonly embedding?: Measure;
+  readonly walk?: Walk;
+  readonly logits: Measure;
+  readonly tolerance: number;
+  /** Of states, where it is another. */
+  readonly stateTolerance?: number;
+}
 
 /** Findings on states and logits, in the order of the forward pass. */
-export function judge(embedding: Measure, walk: Walk, logits: Measure, tolerance: number): readonly Finding[] {
+export function judge(evidence: Evidence): readonly Finding[] {
+  const { embedding = NOTHING, walk, logits, tolerance, stateTolerance = tolerance } = evidence;
+  const { steps, missing } = walk ?? { steps: [], missing: [] };
   return [
-    ...finiteFindings(walk, logits),
-    ...(isWithin(embedding, tolerance) ? [] : [differs("state-differs", "embedding", embedding, tolerance)]),
-    ...stepFindings(walk.steps, tolerance),
-    ...walk.missing.map((from) =>
+    ...finiteFindings(steps, logits),
+    ...(isWithin(embedding, stateTolerance) ? [] : [differs("state-differs", "embedding", embedding, stateTolerance)]),
+    ...stepFindings(steps, stateTolerance),
+    ...missing.map((from) =>
       finding("state-differs", `block ${from} of BEFORE`, "no block of AFTER computes what it computes"),
     ),
     ...(isWithin(logits, tolerance) ? [] : [differs("logits-differ", "logits", logits, tolerance)]),
   ];
-}
-
-/** The first block that does not do what it must. */
-export function firstDifference(steps: readonly Step[]): NumericComparison["firstDifference"] {
-  const first = steps.find((step) => !step.holds);
-  return first === undefined ? undefined : { block: first.at, maxAbs: first.maxAbs };
 }
 
 /** Only the first original that differs: what comes behind it starts from another state. Copies answer for themselves. */
@@ -45,7 +51,7 @@ function stepFindings(steps: readonly Step[], tolerance: number): readonly Findi
   return findings;
 }
 
-function finiteFindings({ steps }: Walk, logits: Measure): readonly Finding[] {
+function finiteFindings(steps: readonly Step[], logits: Measure): readonly Finding[] {
   const findings: Finding[] = [];
   const first = steps.find((step) => step.nonFinite > 0 || step.nonFiniteBefore > 0);
   const places = steps.filter((step) => step.nonFinite > 0).map((step) => step.at);

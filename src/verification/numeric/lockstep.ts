@@ -3,8 +3,8 @@
 import { setImmediate } from "node:timers/promises";
 import type { RunEvent } from "../../events.ts";
 import type { BlockComparison } from "../report.ts";
-import { bytesOf, type Forward, type Side, type State, stageOf } from "./forward.ts";
 import { isWithin, type Measure, measure, NOTHING, relative, rootMeanSquare, together } from "./measure.ts";
+import type { State, Walker } from "./walker.ts";
 
 /** What became of one block of AFTER. */
 export interface Step extends BlockComparison {
@@ -27,9 +27,8 @@ const CLEARLY = 4;
 
 /** Runs every block of both sides once. */
 export class Lockstep {
-  readonly #forward: Forward;
-  readonly #before: Side;
-  readonly #after: Side;
+  readonly #before: Walker;
+  readonly #after: Walker;
   readonly #tolerance: number;
   readonly #steps: Step[] = [];
   readonly #missing: number[] = [];
@@ -41,27 +40,27 @@ export class Lockstep {
   #ahead: State | undefined;
   #done = 0;
 
-  constructor(forward: Forward, before: Side, after: Side, tolerance: number, start: State) {
-    this.#forward = forward;
+  /** `start` is BEFORE's state behind its embedding. */
+  constructor(before: Walker, after: Walker, tolerance: number, start: State) {
     this.#before = before;
     this.#after = after;
     this.#tolerance = tolerance;
     this.#state = start;
-    this.#total = [before, after].flatMap((side) => side.stages).reduce((sum, stage) => sum + bytesOf(stage), 0);
+    this.#total = costOf(before) + costOf(after);
   }
 
   /** `entered` is AFTER's state behind its embedding. */
   async *run(entered: State): AsyncGenerator<RunEvent, Walk, void> {
     let state = entered;
-    const { length } = this.#after.spec.blocks;
-    for (let at = 0; at < length; at++) {
+    const { blocks } = this.#after;
+    for (let at = 0; at < blocks; at++) {
       const output = yield* this.#advance(this.#after, at, state);
-      const step = yield* this.#judge(at, state, output, length - at - 1);
+      const step = yield* this.#judge(at, state, output, blocks - at - 1);
       this.#steps.push(step);
       yield { kind: "note", level: "info", text: sentence(step) };
       state = output;
     }
-    while (this.#next < this.#before.spec.blocks.length) {
+    while (this.#next < this.#before.blocks) {
       const output = yield* this.#expected();
       if (output !== undefined && sameNumbers(output, this.#state)) this.#recognise();
       else this.#missing.push(this.#next);
@@ -83,7 +82,7 @@ export class Lockstep {
     if (expected === undefined) return this.#step(at, "copy", output, self, false);
     const against = compare(output, expected);
     const holds = isWithin(against, this.#tolerance);
-    const spare = left - (this.#before.spec.blocks.length - this.#next);
+    const spare = left - (this.#before.blocks - this.#next);
     const kind = holds || spare < 0 ? "original" : guess(self, against);
     if (kind === "copy") return this.#step(at, kind, output, self, false);
     const step = this.#step(at, kind, output, against, holds);
@@ -108,7 +107,7 @@ export class Lockstep {
 
   /** The output of BEFORE's next block; undefined behind the last. */
   async *#expected(): AsyncGenerator<RunEvent, State | undefined, void> {
-    if (this.#ahead === undefined && this.#next < this.#before.spec.blocks.length) {
+    if (this.#ahead === undefined && this.#next < this.#before.blocks) {
       this.#ahead = yield* this.#advance(this.#before, this.#next, this.#state);
     }
     return this.#ahead;
@@ -129,13 +128,17 @@ export class Lockstep {
     else this.#steps[at] = { ...step, kind: "original", from: this.#next };
   }
 
-  async *#advance(side: Side, at: number, state: State): AsyncGenerator<RunEvent, State, void> {
-    const output = await this.#forward.block(side, at, state);
-    this.#done += bytesOf(stageOf(side, "block", at));
+  async *#advance(side: Walker, at: number, state: State): AsyncGenerator<RunEvent, State, void> {
+    const output = await side.advance(at, state);
+    this.#done += side.cost(at);
     await setImmediate();
     yield { kind: "bytes", done: Math.min(this.#done, this.#total), total: this.#total };
     return output;
   }
+}
+
+function costOf({ blocks, cost }: Walker): number {
+  return Array.from({ length: blocks }, (_, at) => cost(at)).reduce((sum, each) => sum + each, 0);
 }
 
 /** All sittings as one. */

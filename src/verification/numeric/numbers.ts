@@ -3,17 +3,9 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { ExpandError } from "../../errors.ts";
 import type { Run, RunOptions } from "../../events.ts";
 import type { Runtime } from "../../runtime/runtime.ts";
-import type { Finding, NumericComparison } from "../report.ts";
 import { type NumbersOptions, withDefaults } from "./options.ts";
+import type { NumbersOutcome } from "./outcome.ts";
 import { compareStreamed } from "./streamed.ts";
-
-export interface NumbersOutcome {
-  /** Absent when nothing could be run. */
-  readonly numeric?: NumericComparison;
-  readonly findings: readonly Finding[];
-  /** Why nothing could be run. */
-  readonly reason?: string;
-}
 
 /** Throws what reading throws, "backend" when the device fails, "usage" for token ids that the model does not have, and "interrupted". */
 export async function* compareNumbers(
@@ -24,7 +16,10 @@ export async function* compareNumbers(
 ): Run<NumbersOutcome> {
   const wishes = withDefaults(options, before, after, runtime.device);
   try {
-    return yield* compareStreamed(before, after, runtime, wishes);
+    const whole = before.graph !== undefined && after.graph !== undefined;
+    if (!whole) return yield* compareStreamed(before, after, runtime, wishes);
+    const { compareWhole } = await import("./whole.ts");
+    return yield* compareWhole(before, after, runtime, wishes);
   } catch (error) {
     if (!(error instanceof ExpandError) || error.tag !== "unsupported") throw error;
     return { findings: [], reason: `the models could not be run: ${error.message}` };

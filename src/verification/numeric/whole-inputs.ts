@@ -1,0 +1,91 @@
+// What an ONNX model is fed: token ids, masks and positions by their names, empty caches, seeded numbers for the rest. Reads no weights.
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { ExpandError, quote } from "../../errors.ts";
+import type { Value, ValueInfo, Values } from "../../runtime/values.ts";
+import { emptyData, type ValueData } from "../../runtime/values.ts";
+import { generator, type Sitting } from "./inputs.ts";
+
+/** Pixels of a side, or steps, where a model leaves an image's size open: divides by every usual stride. */
+const SIDE = 320;
+
+const IDS = /^(?:input_ids|input|decoder_input_ids)$/;
+const CACHE = /past|cache/;
+
+/** One run's feeds. Equal names and shapes get equal values on both sides. */
+export function feedsFor(inputs: readonly ValueInfo[], sitting: Sitting, seed: number): Values {
+  return Object.fromEntries(inputs.map((input) => [input.name, valueFor(input, sitting, seed)]));
+}
+
+function valueFor(input: ValueInfo, sitting: Sitting, seed: number): Value {
+  const { name, dtype } = input;
+  if (dtype === undefined) throw cannot(name, "is not a tensor of a type that is known here");
+  const shape = input.shape.map((size, at) => (typeof size === "number" ? size : sizeOf(input, size, at, sitting)));
+  const count = shape.reduce((product, size) => product * size, 1);
+  return { dtype, shape, data: fill(input, emptyData(dtype, count), sitting, seed) };
+}
+
+/** A dimension's size by what it is called, else by where it stands. */
+function sizeOf({ name, shape }: ValueInfo, size: string, at: number, { batch, length }: Sitting): number {
+  if (/batch/i.test(size) || (at === 0 && shape.length > 1 && !CACHE.test(size))) return batch;
+  // "past_sequence_length + sequence_length" is a length; "past_sequence_length" alone is none yet.
+  if (CACHE.test(size) && !/\+|total/.test(size)) return 0;
+  if (CACHE.test(name) && at === shape.length - 2) return 0;
+  return shape.length === 4 && !CACHE.test(name) ? SIDE : length;
+}
+
+function fill(
+  { name, dtype }: ValueInfo,
+  data: ValueData,
+  { ids, positions, length }: Sitting,
+  seed: number,
+): ValueData {
+  if (data instanceof BigInt64Array || data instanceof Int32Array) {
+    const integer = (at: number): bigint => {
+      if (IDS.test(name)) return BigInt(ids[at] ?? 0);
+      if (/mask/.test(name)) return 1n;
+      if (/position/.test(name)) return positions[at] ?? 0n;
+      // Lengths as GroupQueryAttention wants them.
+      if (/seqlens_k/.test(name)) return BigInt(length - 1);
+      return /total|seq/.test(name) ? BigInt(length) : 0n;
+    };
+    if (data instanceof BigInt64Array) for (const at of data.keys()) data[at] = integer(at);
+    else for (const at of data.keys()) data[at] = Number(integer(at));
+  } else if (data instanceof Float32Array || data instanceof Float64Array) {
+    const random = generator(seed + hash(name));
+    for (const at of data.keys()) data[at] = /mask/.test(name) ? 1 : 2 * random() - 1;
+  } else if (dtype === "float16") {
+    const random = generator(seed + hash(name));
+    // Halves in [0.5, 1) with either sign: 0x3800 is 0.5.
+    for (const at of data.keys()) data[at] = 0x3800 + Math.floor(random() * 0x400) + (random() < 0.5 ? 0x8000 : 0);
+  }
+  return data;
+}
+
+/** Rows of the table that token ids are looked up in. Throws "unsupported" where it cannot be found. */
+export function vocabularyOf({ graph, config, location }: Checkpoint): number {
+  const main = graph?.model.graph;
+  const tables = new Map(main?.initializer.map((each) => [each.name, Number(each.dims[0] ?? 0)]));
+  for (const { opType, input } of main?.node ?? []) {
+    const [first = "", second = ""] = input;
+    if (opType.startsWith("Gather") && IDS.test(second) && tables.has(first)) return tables.get(first) ?? 0;
+    if (opType === "EmbedLayerNormalization" && IDS.test(first)) return tables.get(input[2] ?? "") ?? 0;
+  }
+  const said = config.dialect === "onnx" ? config.documents.get("config.json")?.get(["vocab_size"]) : undefined;
+  if (typeof said === "number" && said > 0) return said;
+  if (main?.input.some(({ name }) => IDS.test(name)) !== true) return 1;
+  throw new ExpandError("unsupported", "nothing says how many token ids the model has", {
+    at: location,
+    fix: "Put the model's config.json, with its vocab_size, beside it.",
+  });
+}
+
+function cannot(name: string, message: string): ExpandError {
+  return new ExpandError("unsupported", message, { at: `input ${quote(name)}`, fix: "Use --mode structure." });
+}
+
+/** FNV-1a. */
+function hash(text: string): number {
+  let state = 0x811c9dc5;
+  for (const byte of Buffer.from(text)) state = Math.imul(state ^ byte, 0x01000193);
+  return state >>> 0;
+}
