@@ -14,6 +14,7 @@ import { elementCount } from "../tensor/dtype.ts";
 import type { TensorRef } from "../tensor/reference.ts";
 import { genaiConfig } from "./genai.ts";
 import { packData } from "./pack.ts";
+import { nameSizes } from "./sizes.ts";
 import { specialTokens } from "./special-tokens.ts";
 
 export const MODEL_FILE = "model.onnx";
@@ -48,6 +49,7 @@ export async function planOnnxConversion(checkpoint: Checkpoint, options: OnnxOp
   const { shardSize: limit = DATA_FILE_LIMIT, link = false } = options;
   const built = buildDecoder(spec, { decodedName: `${MODEL_FILE}_data` });
   const { graph, files, chunks } = await packData(built, { name: `${MODEL_FILE}_data`, limit, link });
+  nameSizes(graph.model);
   checkGraph(graph);
   const { documents, notes } = settingsOf(checkpoint, spec, chunks === files.length ? chunks : undefined);
   return {
