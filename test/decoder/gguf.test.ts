@@ -17,9 +17,16 @@ const CASES = [...FORWARD_CASES, ...DENSE_CASES, ...PATTERNED_CASES, ...EXPERT_C
 );
 const FIX = "Use --mode structure, which needs no forward pass.";
 
+/** Models that several tests ask for are written once. */
+const specs = new Map<TinyGguf, DecoderSpec>();
+
 async function specOf(t: Test, tiny: TinyGguf): Promise<DecoderSpec> {
+  const known = specs.get(tiny);
+  if (known !== undefined) return known;
   const [file = ""] = writeTinyGguf(path.join(t.testdir(), "model.gguf"), tiny);
-  return readSpec(await openCheckpoint(file));
+  const spec = readSpec(await openCheckpoint(file));
+  specs.set(tiny, spec);
+  return spec;
 }
 
 function llama(metadata: Readonly<Record<string, TinyValue>>, blocks = 2): TinyGguf {
