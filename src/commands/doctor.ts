@@ -1,7 +1,6 @@
 // The verb `doctor`: is this machine, or this checkpoint, fit for work? Changes nothing and prints no secret.
 import { createHash } from "node:crypto";
 import fs from "node:fs";
-import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import type { Architecture } from "../architecture/architecture.ts";
@@ -12,6 +11,7 @@ import type { Run, RunOptions } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import { VERSION } from "../version.ts";
 import { type ManifestEntry, readManifest } from "./output.ts";
+import { runtimeChecks } from "./runtime-checks.ts";
 
 export interface DoctorOptions extends RunOptions {
   /** A checkpoint to examine; absent: the environment. */
@@ -34,12 +34,12 @@ export interface DoctorReport {
 export async function* doctor(options: DoctorOptions): Run<DoctorReport> {
   const checks =
     options.checkpoint === undefined
-      ? environmentChecks()
+      ? await environmentChecks()
       : yield* checkpointChecks(options.checkpoint, options.signal);
   return { checks, healthy: checks.every((check) => check.status !== "broken") };
 }
 
-function environmentChecks(): DoctorCheck[] {
+async function environmentChecks(): Promise<DoctorCheck[]> {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   const fits = (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major >= 24;
   const { bavail, bsize } = fs.statfsSync(process.cwd());
@@ -53,33 +53,9 @@ function environmentChecks(): DoctorCheck[] {
     },
     { name: "processors", status: "ok", detail: `${os.availableParallelism()}; two shards are written at a time` },
     { name: "disk", status: "ok", detail: `${Math.floor((bavail * bsize) / 1e9)} GB free here (${process.cwd()})` },
-    onnxruntimeCheck(),
+    ...(await runtimeChecks()),
     tokenCheck(),
   ];
-}
-
-function onnxruntimeCheck(): DoctorCheck {
-  const name = "onnxruntime";
-  let directory: string;
-  try {
-    directory = path.dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
-  } catch {
-    return {
-      name,
-      status: "note",
-      detail: "onnxruntime-node is not installed; expansion and structural verification do not need it",
-    };
-  }
-  const cuda = fs
-    .readdirSync(directory, { recursive: true, encoding: "utf8" })
-    .some((file) => file.endsWith("libonnxruntime_providers_cuda.so"));
-  if (cuda) return { name, status: "ok", detail: "onnxruntime-node with CUDA libraries" };
-  return {
-    name,
-    status: "note",
-    detail: "onnxruntime-node without its CUDA libraries (CPU only)",
-    fix: "Run npm rebuild onnxruntime-node --ignore-scripts=false where the network is open, to fetch them.",
-  };
 }
 
 /** Says where a Hub token would come from, never what it is. */

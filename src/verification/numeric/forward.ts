@@ -46,14 +46,14 @@ export class Forward {
     return {
       name: side.name,
       blocks: side.spec.blocks.length,
-      enter: () => this.#embed(side),
-      advance: (at, state) => this.#block(side, at, state),
+      enter: () => this.embed(side),
+      advance: (at, state) => this.block(side, at, state),
       cost: (at) => bytesOf(stageOf(side, "block", at)),
-      logits: (state, from, to) => this.#logits(side, state, from, to),
+      logits: (state, from, to) => this.logits(side, state, from, to),
     };
   }
 
-  async #embed(side: Side): Promise<State> {
+  async embed(side: Side): Promise<State> {
     const stage = stageOf(side, "embedding");
     return this.#run(side, stage, partsOf(stage), "hidden", async (sitting) => ({
       token_rows: await gather(stage, sitting),
@@ -61,7 +61,8 @@ export class Forward {
     }));
   }
 
-  async #block(side: Side, at: number, state: State): Promise<State> {
+  /** Runs the block whose index is `at`. */
+  async block(side: Side, at: number, state: State): Promise<State> {
     const stage = stageOf(side, "block", at);
     return this.#run(side, stage, partsOf(stage), "hidden_out", async (sitting, index) => ({
       hidden: hiddenOf(sitting, state[index] ?? new Float32Array()),
@@ -69,7 +70,8 @@ export class Forward {
     }));
   }
 
-  async #logits(side: Side, state: State, from: number, to: number): Promise<State> {
+  /** The logits [batch, length, to - from] of some rows of the vocabulary. */
+  async logits(side: Side, state: State, from: number, to: number): Promise<State> {
     const stage = stageOf(side, "head");
     return this.#run(side, stage, headParts(stage, from, to), "logits", async (sitting, index) => ({
       hidden: hiddenOf(sitting, state[index] ?? new Float32Array()),
