@@ -55,6 +55,13 @@ LONGROPE = {
 VARIANTS = {
     "llama": ("llama", {}),
     "llama-bias": ("llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "llama-bf16": ("llama", {"tie_word_embeddings": True}, {"dtype": torch.bfloat16}),
+    "llama-f16": ("llama", {"attention_bias": True}, {"dtype": torch.float16}),
+    "gemma2-bf16": (
+        "gemma2",
+        {"head_dim": 16, "sliding_window": WINDOW, "query_pre_attn_scalar": 24},
+        {"dtype": torch.bfloat16},
+    ),
     "llama-headdim": ("llama", {"head_dim": 24, "hidden_act": "gelu"}),
     "llama-linear": ("llama", rope("linear", factor=4.0)),
     "llama-dynamic": ("llama", {**rope("dynamic", factor=2.0), "max_position_embeddings": 25}),
@@ -163,10 +170,16 @@ def logits_of(model, ids, mask, positions, **more):
 
 
 def write(folder, kind, settings, choices=None):
-    length = (choices or {}).get("length", LENGTH)
+    choices = choices or {}
+    length = choices.get("length", LENGTH)
+    dtype = choices.get("dtype", torch.float32)
     model = make(kind, settings)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.to(dtype))
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    # Stored in `dtype`, computed in f32; buffers (rotation frequencies) are left alone.
+    model.save_pretrained(folder, state_dict={name: value.to(dtype) for name, value in model.state_dict().items()})
     fresh = copy.deepcopy(model)
     vocabulary = model.config.vocab_size
     ids = torch.randint(3, vocabulary, (BATCH, length))

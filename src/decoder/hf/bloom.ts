@@ -103,7 +103,7 @@ function readMpt(settings: Settings, weights: Weights): DecoderSpec {
   settings.only("no_bias", true);
   settings.choice("norm_type", { low_precision_layernorm: 0, layernorm: 0 }, "low_precision_layernorm");
   // ALiBi excludes learned positions; embedding_fraction scales gradients.
-  skip(settings, ["learned_pos_emb", "embedding_fraction", "verbose", "name"]);
+  skip(settings, ["learned_pos_emb", "embedding_fraction", "verbose", "name", "tokenizer_name"]);
   const root = weights.root("transformer.");
   const embedding = plainEmbedding(root, "wte", vocabulary, hidden);
   return {

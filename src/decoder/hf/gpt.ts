@@ -19,7 +19,7 @@ export interface GptFrame extends Heads {
   readonly activation: Activation;
 }
 
-export function readGptFrame(settings: Settings): GptFrame {
+export function readGptFrame(settings: Settings, activation = "gelu_new"): GptFrame {
   const hidden = countOf(settings, ["n_embd", "hidden_size"]);
   const heads = countOf(settings, ["n_head", "num_attention_heads"]);
   if (hidden % heads !== 0) throw settings.refuse("n_head", `is ${heads}, which does not divide the width ${hidden}`);
@@ -33,7 +33,7 @@ export function readGptFrame(settings: Settings): GptFrame {
     positions: countOf(settings, ["n_positions", "max_position_embeddings"]),
     inner: settings.optionalCount("n_inner") ?? 4 * hidden,
     epsilon: settings.number("layer_norm_epsilon", 1e-5),
-    activation: settings.choice("activation_function", ACTIVATIONS, "gelu_new"),
+    activation: settings.choice("activation_function", ACTIVATIONS, activation),
   };
 }
 

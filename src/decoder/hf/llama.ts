@@ -163,6 +163,8 @@ function readSmollm3(settings: Settings, weights: Weights): DecoderSpec {
   }
   const windowed = settings.flag("use_sliding_window", false);
   const window = settings.optionalCount("sliding_window");
+  // Stored in released files, and read by nobody: layer_types decides.
+  settings.value("max_window_layers");
   const kinds = blockKinds(settings, frame.blocks, (index) =>
     windowed && window !== undefined && turns[index] === 0 ? "sliding_attention" : "full_attention",
   );

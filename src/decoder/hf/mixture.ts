@@ -124,10 +124,10 @@ function readQwen3Moe(settings: Settings, weights: Weights): DecoderSpec {
   const rope = readRope(settings, { headSize, context: frame.context });
   const bias = settings.flag("attention_bias", false);
   const windowed = settings.flag("use_sliding_window", false);
-  const width = settings.optionalCount("sliding_window");
+  const width = settings.optionalCount("sliding_window", 4096);
   // transformers gives all blocks the window, whatever this says.
   skip(settings, ["max_window_layers"]);
-  const window = windowed ? (width ?? 4096) : undefined;
+  const window = windowed ? width : undefined;
   const mlpOf = qwenMlps(settings, frame, (_own, _sizes, base) => base, { experts: 128, perToken: 8, inner: 768 });
   return llamaLike("qwen3_moe", settings, weights, frame, false, (block, index): BlockSpec => {
     const own = block.under("self_attn.");

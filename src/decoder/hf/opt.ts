@@ -27,6 +27,7 @@ function readOpt(settings: Settings, weights: Weights): DecoderSpec {
     affine: settings.flag("layer_norm_elementwise_affine", true),
   };
   settings.only("do_layer_norm_before", true);
+  settings.only("learned_embeddings", true);
   // Leaves out blocks while training.
   skip(settings, ["layerdrop"]);
   const bare = settings.flag("_remove_final_layer_norm", false);

@@ -39,6 +39,9 @@ function readPhi3(settings: Settings, weights: Weights): DecoderSpec {
     aliases: { su: "longrope", yarn: "longrope" },
   });
   const window = settings.optionalCount("sliding_window");
+  // Phi-4-mini's files say these beside transformers' own settings; 1 is what transformers computes.
+  settings.only("interpolate_factor", 1);
+  settings.only("full_attn_mod", 1);
   const activation = settings.choice("hidden_act", ACTIVATIONS, "silu");
   return llamaLike("phi3", settings, weights, frame, false, (block) =>
     preNormBlock(block, frame, {

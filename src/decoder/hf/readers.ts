@@ -5,14 +5,17 @@ import { FALCON_READERS } from "./falcon.ts";
 import { GEMMA_READERS } from "./gemma.ts";
 import { GPT_READERS } from "./gpt.ts";
 import { GPT_OSS_READERS } from "./gpt-oss.ts";
+import { GPT_RELATIVE_READERS } from "./gpt-relatives.ts";
 import { LLAMA_READERS } from "./llama.ts";
 import { MIXTURE_READERS } from "./mixture.ts";
+import { MIXTURE_RELATIVE_READERS } from "./mixture-relatives.ts";
 import { NEOX_READERS } from "./neox.ts";
 import { OLMO_READERS } from "./olmo.ts";
 import { OPT_READERS } from "./opt.ts";
 import { PHI3_READERS } from "./phi3.ts";
 import { QWEN_READERS } from "./qwen.ts";
 import type { HfReaders } from "./reader.ts";
+import { SQUARED_READERS } from "./squared.ts";
 import { STARCODER2_READERS } from "./starcoder2.ts";
 
 export const HF_READERS: HfReaders = {
@@ -30,4 +33,7 @@ export const HF_READERS: HfReaders = {
   ...NEOX_READERS,
   ...OPT_READERS,
   ...STARCODER2_READERS,
+  ...GPT_RELATIVE_READERS,
+  ...MIXTURE_RELATIVE_READERS,
+  ...SQUARED_READERS,
 };

@@ -1,6 +1,7 @@
 // Reader of StarCoder2: llama's attention between LayerNorms, a plain MLP, biases, one sliding window for all blocks.
 import type { BlockSpec, DecoderSpec } from "../spec.ts";
 import type { Weights } from "../weights.ts";
+import { skip } from "./names.ts";
 import { ACTIVATIONS, headOf, plainAttention, plainEmbedding, readHeads } from "./parts.ts";
 import { blocksOf, plainMlp, sequentialBlock } from "./plain.ts";
 import type { HfReaders } from "./reader.ts";
@@ -20,6 +21,9 @@ function readStarcoder2(settings: Settings, weights: Weights): DecoderSpec {
   const rope = readRope(settings, { headSize: heads.headSize, context });
   settings.only("mlp_type", "default");
   settings.only("norm_type", "layer_norm");
+  // Left over from gpt_bigcode's settings in the published files; transformers reads none of them.
+  skip(settings, ["activation_function", "layer_norm_epsilon", "scale_attn_weights"]);
+  skip(settings, ["attention_softmax_in_fp32", "scale_attention_softmax_in_fp32"]);
   const root = weights.root("model.");
   weights.ignore(/\.rotary_emb\.inv_freq$/);
   const positions = window === undefined ? { rope } : { rope, window };
