@@ -12,7 +12,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["errors.ts", "version.ts", "nearest.ts"],
   ["events.ts", "json.ts"],
   ["tensor"],
-  ["graph", "storage"],
+  ["graph", "hub", "storage"],
   ["checkpoint"],
   ["architecture", "formats"],
   ["residual"],
