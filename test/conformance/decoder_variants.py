@@ -28,6 +28,12 @@ YARN = {
     "truncate": False,
     "original_max_position_embeddings": 16,
 }
+GRANITE = {
+    "embedding_multiplier": 3.0,
+    "logits_scaling": 2.0,
+    "residual_multiplier": 0.7,
+    "attention_multiplier": 0.2,
+}
 NEW_FALCON = {**SIX, "new_decoder_architecture": True, "num_kv_heads": 2}
 
 # variant: (model type, settings beside TINY[, choices of the run])
@@ -157,4 +163,25 @@ VARIANTS = {
             **rope(),
         },
     ),
+    "gpt_bigcode": ("gpt_bigcode", gpt()),
+    "gpt_bigcode-heads": ("gpt_bigcode", gpt(multi_query=False, activation_function="gelu", tie_word_embeddings=False)),
+    "gpt_neo": (
+        "gpt_neo",
+        {"num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]], "window_size": WINDOW},
+    ),
+    "persimmon": ("persimmon", {}),
+    "persimmon-plain": ("persimmon", {"qk_layernorm": False, "hidden_act": "gelu", "tie_word_embeddings": True}),
+    "nemotron": ("nemotron", {"head_dim": 24}),
+    "nemotron-bias": ("nemotron", {"attention_bias": True, "mlp_bias": True, **rope(partial_rotary_factor=0.75)}),
+    "arcee": ("arcee", {}),
+    "arcee-bias": ("arcee", {"attention_bias": True, "mlp_bias": True, "head_dim": 24}),
+    "seed_oss": ("seed_oss", {"head_dim": 24}),
+    "seed_oss-bias": ("seed_oss", {"head_dim": 16, "attention_out_bias": True, "mlp_bias": True}),
+    "olmoe": ("olmoe", {"num_experts": 5, "num_experts_per_tok": 2}),
+    "olmoe-bias": (
+        "olmoe",
+        {"num_experts": 5, "num_experts_per_tok": 2, "norm_topk_prob": True, "attention_bias": True},
+    ),
+    "granitemoe": ("granitemoe", {**MIXTURE, **GRANITE}),
+    "granitemoeshared": ("granitemoeshared", {**MIXTURE, **GRANITE, "shared_intermediate_size": 40}),
 }

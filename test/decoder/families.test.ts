@@ -48,6 +48,7 @@ const LLAMA = {
   intermediate_size: 12,
   vocab_size: 5,
 };
+const NEO = { hidden_size: 8, num_heads: 2, num_layers: 1, vocab_size: 5 };
 const FALCON = { hidden_size: 8, num_attention_heads: 2, num_hidden_layers: 1, vocab_size: 5 };
 const MPT = { d_model: 8, n_heads: 2, n_layers: 1, vocab_size: 5 };
 
@@ -141,6 +142,28 @@ const REFUSED: readonly (readonly [family: string, settings: JsonObject, message
     { ...LLAMA, num_key_value_heads: 1, rope_parameters: { rope_type: "default" }, swiglu_alpha: 1 },
     "config.json: swiglu_alpha: is 1; only 1.702 is supported",
   ],
+  ["gpt_neo", { ...NEO, num_heads: 3 }, "config.json: num_heads: is 3, which does not divide the width 8"],
+  [
+    "gpt_neo",
+    { ...NEO, attention_types: [[["global", "far"], 1]] },
+    'config.json: attention_types: is [[["global","far"],1]]; runs of "global" and "local" were expected',
+  ],
+  [
+    "gpt_neo",
+    { ...NEO, attention_types: 7 },
+    'config.json: attention_types: is 7; runs of "global" and "local" were expected',
+  ],
+  [
+    "gpt_neo",
+    { ...NEO, attention_types: [[["global"], 3]] },
+    "config.json: attention_types: names 3 blocks; there are 1",
+  ],
+  [
+    "gpt_neo",
+    { ...NEO, attention_types: [[["global"], 1]], attention_layers: ["local"] },
+    "config.json: attention_layers: is not what attention_types says",
+  ],
+  ["olmoe", { ...LLAMA, clip_qkv: 8 }, "config.json: clip_qkv: is set; clipping behind norms is not supported"],
 ];
 
 t.test("settings that change what is computed are refused by name", async (t) => {

@@ -50,9 +50,15 @@ function readBigCode(settings: Settings, weights: Weights): DecoderSpec {
   const frame: GptFrame = { ...all, kvHeads: single ? 1 : all.heads };
   const scale = settings.flag("scale_attn_weights", true) ? frame.headSize ** -0.5 : 1;
   settings.only("add_cross_attention", false);
-  // Precision of half-precision runs, and how its first implementation ran.
-  skip(settings, ["attention_softmax_in_fp32", "scale_attention_softmax_in_fp32", "inference_runner"]);
-  skip(settings, ["validate_runner_input", "pre_allocate_kv_cache", "max_batch_size", "max_sequence_length"]);
+  // Precision of half-precision runs, how its first implementation ran, and what multi_query says already.
+  skip(settings, ["attention_softmax_in_fp32", "scale_attention_softmax_in_fp32", "num_key_value_heads"]);
+  skip(settings, [
+    "inference_runner",
+    "validate_runner_input",
+    "pre_allocate_kv_cache",
+    "max_batch_size",
+    "max_sequence_length",
+  ]);
   weights.ignore(/(^|\.)attn\.(bias|masked_bias)$|^(transformer\.)?bias$/);
   const { hidden } = frame;
   return gptLike("gpt_bigcode", settings, weights, frame, (own) =>
