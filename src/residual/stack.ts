@@ -122,20 +122,21 @@ function blocksOf(
     if (block instanceof ExpandError) return block;
     blocks.push(block);
   }
+  const needed = operatorCounts(body, blocks[0]?.nodes ?? []);
   const { before, after } = neighboursOf(row, run);
   for (const start of before) {
     const block = blockAt(start, borders[0] ?? start);
-    if (block instanceof ExpandError) break;
+    if (block instanceof ExpandError || isSeveral(body, needed, block.nodes)) break;
     borders.unshift(start);
     blocks.unshift(block);
   }
   for (const end of after) {
     const block = blockAt(borders.at(-1) ?? end, end);
-    if (block instanceof ExpandError) break;
+    if (block instanceof ExpandError || isSeveral(body, needed, block.nodes)) break;
     borders.push(end);
     blocks.push(block);
   }
-  return leftOver(body, chain, borders, blocks) ?? blocks;
+  return leftOver(body, chain, borders, needed) ?? blocks;
 }
 
 /** A value inside that something outside reads, other than for its shape. */
@@ -165,14 +166,11 @@ function leftOver(
   body: Body,
   chain: Chain,
   borders: readonly number[],
-  blocks: readonly StackBlock[],
+  needed: ReadonlyMap<string, number>,
 ): ExpandError | undefined {
-  const needed = operatorCounts(body, blocks[0]?.nodes ?? []);
   const [first = 0, last = 0] = [borders[0], borders.at(-1)];
   for (const [segment, nodes] of chain.segments.entries()) {
-    if ((segment >= first && segment < last) || needed.size < 2) continue;
-    const found = operatorCounts(body, nodes);
-    if (![...needed].every(([operator, count]) => (found.get(operator) ?? 0) >= 2 * count)) continue;
+    if ((segment >= first && segment < last) || !isSeveral(body, needed, nodes)) continue;
     const [input = "", output = ""] = [chain.cuts[segment], chain.cuts[segment + 1]];
     return refuse(
       input,
@@ -181,6 +179,12 @@ function leftOver(
     );
   }
   return undefined;
+}
+
+/** True for nodes that hold twice what a block needs, of every operator. One operator alone says too little. */
+function isSeveral(body: Body, needed: ReadonlyMap<string, number>, nodes: readonly number[]): boolean {
+  const found = operatorCounts(body, nodes);
+  return needed.size > 1 && [...needed].every(([operator, count]) => (found.get(operator) ?? 0) >= 2 * count);
 }
 
 /** Linear operators and whatever makes attention what it is. */
