@@ -53,7 +53,16 @@ function numeric(
     seed: 7,
     tolerance: 0,
     logits: { maxAbs: 0, maxRel: 0, differing: 0, total: 131072 },
-    blocks: blocks.map((block, at) => ({ at, from: at, kind: "original", norm: 1, maxAbs: 0, nonFinite: 0, ...block })),
+    blocks: blocks.map((block, at) => ({
+      at,
+      from: at,
+      kind: "original",
+      norm: 1,
+      maxAbs: 0,
+      maxRel: 0,
+      nonFinite: 0,
+      ...block,
+    })),
     ...more,
   };
 }

@@ -150,7 +150,7 @@ async function* prove(
   { spec }: OnnxConversion,
   options: ConvertOptions,
 ): Run<Pick<ConvertReport, "check" | "unverified">> {
-  const written = await openCheckpoint(options.output);
+  const written = await openCheckpoint(path.join(options.output, MODEL_FILE));
   if (written.graph === undefined) throw new ExpandError("bug", "is not an ONNX model", { at: options.output });
   checkGraph(written.graph);
   if (options.verify === "none") return { unverified: "--verify none was given" };

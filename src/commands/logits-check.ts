@@ -78,15 +78,16 @@ async function* logitsOfSource(
   const side = sideOf("BEFORE", source);
   const forward = new Forward(runtime, [side], [sitting], signal);
   try {
-    let state = await forward.embed(side);
-    for (const at of side.spec.blocks.keys()) {
-      yield { kind: "bytes", done: at, total: side.spec.blocks.length };
-      state = await forward.block(side, at, state);
+    const walker = forward.walker(side);
+    let state = await walker.enter();
+    for (let at = 0; at < walker.blocks; at++) {
+      yield { kind: "bytes", done: at, total: walker.blocks };
+      state = await walker.advance(at, state);
     }
     const { vocabulary } = side.spec;
     const logits = new Float32Array(sitting.length * vocabulary);
     for (const [from, to] of vocabularyRuns(side)) {
-      const [part = new Float32Array()] = await forward.logits(side, state, from, to);
+      const [part = new Float32Array()] = await walker.logits(state, from, to);
       for (let at = 0; at < sitting.length; at++) {
         logits.set(part.subarray(at * (to - from), (at + 1) * (to - from)), at * vocabulary + from);
       }

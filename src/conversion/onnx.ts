@@ -28,7 +28,7 @@ export interface OnnxOptions {
   readonly dtype?: "keep" | "f32";
   /** Bytes; no data file is larger unless one tensor alone is. Default 2 GB. */
   readonly shardSize?: number;
-  /** Leave the source's files as they are where the model uses most of them, so that they can be linked. */
+  /** Take the source's files as data files where the model uses most of them, so that they can be linked. */
   readonly link?: boolean;
 }
 
@@ -48,10 +48,10 @@ export async function planOnnxConversion(checkpoint: Checkpoint, options: OnnxOp
   const spec = specOf(options.dtype === "f32" ? widened(checkpoint) : checkpoint);
   const { shardSize: limit = DATA_FILE_LIMIT, link = false } = options;
   const built = buildDecoder(spec, { decodedName: `${MODEL_FILE}_data` });
-  const { graph, files, chunks } = await packData(built, { name: `${MODEL_FILE}_data`, limit, link });
+  const { graph, files } = await packData(built, { name: `${MODEL_FILE}_data`, limit, link });
   nameSizes(graph.model);
   checkGraph(graph);
-  const { documents, notes } = settingsOf(checkpoint, spec, chunks === files.length ? chunks : undefined);
+  const { documents, notes } = settingsOf(checkpoint, spec, files.length);
   return {
     spec,
     graph,
@@ -85,8 +85,8 @@ interface Settings {
   readonly notes: readonly string[];
 }
 
-/** `chunks`: how many data files there are; undefined when their names are not those that transformers.js looks for. */
-function settingsOf(checkpoint: Checkpoint, spec: DecoderSpec, chunks: number | undefined): Settings {
+/** `chunks`: how many data files there are. */
+function settingsOf(checkpoint: Checkpoint, spec: DecoderSpec, chunks: number): Settings {
   const notes: string[] = [];
   const documents: FilePlan[] = [];
   if (checkpoint.config.dialect === "hf") {
@@ -98,9 +98,6 @@ function settingsOf(checkpoint: Checkpoint, spec: DecoderSpec, chunks: number | 
   } else {
     notes.push("The source holds its tokenizer inside of its GGUF file; it is not converted, so add tokenizer.json.");
   }
-  if (chunks === undefined) {
-    notes.push("Data files keep the names of the source; transformers.js wants others, so leave --link out for it.");
-  }
   const genai = genaiConfig(spec, specialTokens(checkpoint), MODEL_FILE);
   if (genai === undefined) notes.push("Blocks differ in heads, which genai_config.json cannot say; it is left out.");
   else documents.push(bytesFile("genai_config.json", `${JSON.stringify(genai, null, 2)}\n`));
@@ -108,8 +105,7 @@ function settingsOf(checkpoint: Checkpoint, spec: DecoderSpec, chunks: number | 
 }
 
 /** transformers.js reads from config.json how many data files belong to the model. */
-function withChunks(config: JsonDocument, chunks: number | undefined): JsonDocument {
-  if (chunks === undefined) return config;
+function withChunks(config: JsonDocument, chunks: number): JsonDocument {
   const key = "transformers.js_config";
   const whole = config.get([key]) === undefined ? config.with([key], {}) : config;
   return whole.with([key, "use_external_data_format"], { [MODEL_FILE]: chunks });

@@ -11,15 +11,14 @@ export interface PackOptions {
   readonly name: string;
   /** Bytes; no data file is larger unless one tensor alone is. */
   readonly limit: number;
-  /** Leave a file as it is, to be linked, when the graph uses most of it. */
+  /** Take a file as it is, so that it can be linked, when the graph uses most of it. */
   readonly link: boolean;
 }
 
 export interface Packed {
   readonly graph: Graph;
+  /** NAME, NAME_1, ... */
   readonly files: readonly FilePlan[];
-  /** How many of `files` are NAME, NAME_1, ...; the others are whole files of the source. */
-  readonly chunks: number;
 }
 
 /** Bytes. A page, so that large tensors can be mapped; a cache line is enough for the others. */
@@ -31,16 +30,18 @@ const PAGED_FROM = 2 ** 20;
 export async function packData(source: Graph, options: PackOptions): Promise<Packed> {
   const graph = cloneGraph(source);
   const external = [...tensorsOf(graph.model)].filter((tensor) => externalRange(tensor) !== undefined);
-  const linked = options.link ? linkedFiles(graph, external) : new Map<string, ByteSource>();
+  const whole = options.link ? wholeFiles(graph, external) : new Map<string, ByteSource>();
   const packer = new Packer(options);
+  const places = new Map([...whole].map(([location, file]) => [location, packer.take(file)]));
   for (const tensor of external) {
     const ref = tensorOf(graph, tensor);
+    const range = externalRange(tensor);
+    const place = places.get(range?.location ?? "");
     if (ref.bytes < LARGE) putInside(tensor, await bytesOf(ref));
-    else if (!linked.has(externalRange(tensor)?.location ?? "")) packer.add(tensor, ref);
+    else if (place !== undefined && range !== undefined) referTo(tensor, place, range.offset, ref.bytes);
+    else packer.add(tensor, ref);
   }
-  const whole = [...linked].map(([name, file]) => wholeFile(name, file));
-  const files = new Map([...linked, ...packer.sources()]);
-  return { graph: { model: graph.model, files }, files: [...packer.plans(), ...whole], chunks: packer.plans().length };
+  return { graph: { model: graph.model, files: packer.sources() }, files: packer.plans() };
 }
 
 interface Chunk {
@@ -48,6 +49,8 @@ interface Chunk {
   size: number;
   readonly segments: Segment[];
   readonly stretches: Stretch[];
+  /** A whole file, to which nothing is added. */
+  readonly closed: boolean;
 }
 
 class Packer {
@@ -67,12 +70,19 @@ class Packer {
     referTo(tensor, place.location, place.offset, ref.bytes);
   }
 
+  /** A file as it is, under a name of ours. */
+  take(source: ByteSource): string {
+    const chunk = this.#open(true);
+    this.#write(chunk, { length: source.size, source, offset: 0 });
+    return chunk.name;
+  }
+
   plans(): readonly FilePlan[] {
     return this.#chunks.map(({ name, size, segments }) => ({ name, size, segments }));
   }
 
-  sources(): readonly [string, ByteSource][] {
-    return this.#chunks.map(({ name, stretches }) => [name, joinedSource(name, stretches)]);
+  sources(): ReadonlyMap<string, ByteSource> {
+    return new Map(this.#chunks.map(({ name, stretches }) => [name, joinedSource(name, stretches)]));
   }
 
   #keyOf(ref: TensorRef): string {
@@ -85,36 +95,44 @@ class Packer {
   #append(ref: TensorRef): { readonly location: string; readonly offset: number } {
     const chunk = this.#chunkFor(ref.bytes);
     const padding = paddingTo(chunk.size, alignmentOf(ref.bytes));
-    if (padding > 0) {
-      chunk.segments.push({ kind: "fill", to: chunk.size, length: padding, pattern: ZERO });
-      chunk.stretches.push({ length: padding });
-    }
-    const to = chunk.size + padding;
-    const length = ref.bytes;
-    if (ref.kind === "fill") {
-      chunk.segments.push({ kind: "fill", to, length, pattern: ref.pattern });
-      chunk.stretches.push({ length });
-    } else {
-      chunk.segments.push({ kind: "copy", to, length, source: ref.source, from: ref.offset });
-      chunk.stretches.push({ length, source: ref.source, offset: ref.offset });
-    }
-    chunk.size = to + length;
-    return { location: chunk.name, offset: to };
+    if (padding > 0) this.#fill(chunk, padding, ZERO);
+    const offset = chunk.size;
+    if (ref.kind === "fill") this.#fill(chunk, ref.bytes, ref.pattern);
+    else this.#write(chunk, { length: ref.bytes, source: ref.source, offset: ref.offset });
+    return { location: chunk.name, offset };
+  }
+
+  #fill(chunk: Chunk, length: number, pattern: Uint8Array): void {
+    chunk.segments.push({ kind: "fill", to: chunk.size, length, pattern });
+    chunk.stretches.push({ length });
+    chunk.size += length;
+  }
+
+  #write(chunk: Chunk, stretch: Extract<Stretch, { readonly source: ByteSource }>): void {
+    const { source, offset: from, length } = stretch;
+    chunk.segments.push({ kind: "copy", to: chunk.size, length, source, from });
+    chunk.stretches.push(stretch);
+    chunk.size += length;
   }
 
   #chunkFor(bytes: number): Chunk {
     const last = this.#chunks.at(-1);
-    const { name, limit } = this.#options;
-    if (last !== undefined && last.size + paddingTo(last.size, alignmentOf(bytes)) + bytes <= limit) return last;
+    if (last === undefined || last.closed) return this.#open(false);
+    const end = last.size + paddingTo(last.size, alignmentOf(bytes)) + bytes;
+    return end <= this.#options.limit ? last : this.#open(false);
+  }
+
+  #open(closed: boolean): Chunk {
+    const { name } = this.#options;
     const count = this.#chunks.length;
-    const next: Chunk = { name: count === 0 ? name : `${name}_${count}`, size: 0, segments: [], stretches: [] };
+    const next = { name: count === 0 ? name : `${name}_${count}`, size: 0, segments: [], stretches: [], closed };
     this.#chunks.push(next);
     return next;
   }
 }
 
 /** Files that are used for more than half of their bytes, by location. Only files can be linked. */
-function linkedFiles(graph: Graph, external: readonly TensorProto[]): Map<string, ByteSource> {
+function wholeFiles(graph: Graph, external: readonly TensorProto[]): Map<string, ByteSource> {
   const used = new Map<string, Map<number, number>>();
   for (const tensor of external) {
     const range = externalRange(tensor);
@@ -129,10 +147,6 @@ function linkedFiles(graph: Graph, external: readonly TensorProto[]): Map<string
     if (file?.path !== undefined && bytes * 2 > file.size) found.set(location, file);
   }
   return found;
-}
-
-function wholeFile(name: string, source: ByteSource): FilePlan {
-  return { name, size: source.size, segments: [{ kind: "copy", to: 0, length: source.size, source, from: 0 }] };
 }
 
 function alignmentOf(bytes: number): number {

@@ -39,7 +39,7 @@ const OPTIONS: Readonly<Record<string, Options>> = {
     group: "Output:",
     type: "boolean",
     default: false,
-    describe: "Hard-link the source's files instead of copying weights",
+    describe: "Hard-link the source's files as data files instead of copying weights",
   },
   direct: { group: "Output:", type: "boolean", describe: "Write past the page cache (Linux O_DIRECT)" },
   sparse: {
@@ -76,7 +76,7 @@ export const convertVerb: Verb = {
   options: OPTIONS,
   examples: [
     ["convert ./Llama-3.2-1B ./llama-onnx --format onnx", "for onnxruntime, transformers.js and onnxruntime-genai"],
-    ["convert ./Llama-3.2-1B ./llama-onnx --link", "weights stay in the safetensors files, as hard links"],
+    ["convert ./Llama-3.2-1B ./llama-onnx --link", "data files are hard links to the safetensors files"],
     ["convert model-Q4_K_M.gguf ./model-onnx --dry-run", "a GGUF file; its weights become f32"],
   ],
   exits:
@@ -112,7 +112,10 @@ function convertOptions(args: Arguments, context: VerbContext): ConvertOptions {
 
 function formatName(word: unknown): "onnx" {
   if (word === "onnx") return word;
-  throw new ExpandError("usage", `--format takes onnx, not ${JSON.stringify(String(word))}`);
+  throw new ExpandError(
+    "usage",
+    `--format takes onnx, not ${JSON.stringify(String(word))}; safetensors and gguf are not supported yet`,
+  );
 }
 
 function convertText(report: ConvertReport): string {
