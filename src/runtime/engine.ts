@@ -70,7 +70,10 @@ export class Engine {
 /** A CommonJS package: its names are on `default` where Node could not find them. */
 async function load(module: string): Promise<Ort> {
   const loaded = (await import(module)) as Ort & { readonly default?: Ort };
-  return loaded.default ?? loaded;
+  const ort = loaded.default ?? loaded;
+  // What goes wrong is thrown; the library would print it as well, where nothing may be printed.
+  ort.env.logLevel = "fatal";
+  return ort;
 }
 
 /** Prepacking would copy every weight into anonymous memory; without it, weights in files stay mapped. */

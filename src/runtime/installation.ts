@@ -90,8 +90,7 @@ export function loaderComplaint({ binding }: Installation): string | undefined {
       process.dlopen({ exports: {} }, path.join(binding, file));
     } catch (error) {
       // The file loads; it is only no Node module.
-      if (error instanceof Error && !/did not self-register|not a valid|napi/i.test(error.message))
-        return error.message;
+      if (error instanceof Error && !error.message.includes("did not self-register")) return error.message;
     }
   }
   return undefined;
