@@ -8,7 +8,7 @@ export interface Fingerprint {
   readonly tensors: number;
   /** Bytes of all tensors. */
   readonly bytes: number;
-  /** SHA-256 over names, types and shapes (sorted by name) and the settings. Equal for equal headers, whatever the sharding. */
+  /** SHA-256 over names, types and shapes (sorted by name), settings and, of ONNX, nodes. Equal for equal headers, whatever the sharding. */
   readonly headers: string;
 }
 
@@ -25,6 +25,10 @@ export function fingerprint(checkpoint: Checkpoint): Fingerprint {
     for (const entry of checkpoint.config.metadata.entries.values()) {
       hash.update(JSON.stringify([entry.key, entry.type])).update(entry.raw);
     }
+  }
+  for (const { domain, opType, input, output, attribute } of checkpoint.graph?.model.graph?.node ?? []) {
+    const values = attribute.map(({ name, i, f, ints, floats }) => [name, `${i}`, f, ints.join(), floats]);
+    hash.update(JSON.stringify([domain, opType, input, output, values]));
   }
   return {
     location: checkpoint.location,

@@ -4,7 +4,6 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import type { Architecture } from "../architecture/architecture.ts";
-import { understand } from "../architecture/detect.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, throwIfAborted } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
@@ -12,6 +11,7 @@ import { openCheckpoint } from "../formats/open.ts";
 import { VERSION } from "../version.ts";
 import { type ManifestEntry, readManifest } from "./output.ts";
 import { runtimeChecks } from "./runtime-checks.ts";
+import { understandCheckpoint } from "./understanding.ts";
 
 export interface DoctorOptions extends RunOptions {
   /** A checkpoint to examine; absent: the environment. */
@@ -79,7 +79,7 @@ async function* checkpointChecks(location: string, signal: AbortSignal | undefin
   });
   if (checkpoint === undefined) return checks;
   const architecture = await examine(checks, "architecture", async () => {
-    const value = understand(checkpoint);
+    const { architecture: value } = await understandCheckpoint(checkpoint, undefined);
     return { value, detail: `${value.family}, ${value.blocks.length} blocks, every tensor claimed` };
   });
   if (architecture !== undefined) await examine(checks, "settings", async () => settingsCheck(architecture));

@@ -2,11 +2,10 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { understand } from "../architecture/detect.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run } from "../events.ts";
-import { applyPlan, type Expansion } from "../expansion/apply.ts";
+import type { Expansion } from "../expansion/apply.ts";
 import { type Mask, maskFor } from "../expansion/mask.ts";
 import { type Plan, planFingerprint } from "../expansion/plan.ts";
 import { exportMask, type RecipeName } from "../expansion/recipes/recipes.ts";
@@ -28,12 +27,13 @@ import {
 } from "./output.ts";
 import { type PrepareOptions, prepare } from "./prepare.ts";
 import { openProver, type Prover, type ProverOptions } from "./prover.ts";
+import { understandCheckpoint } from "./understanding.ts";
 
 export { terminalText } from "../verification/report/terminal.ts";
 export type { VerificationReport } from "../verification/report.ts";
 
 export interface ExpandOptions extends PrepareOptions {
-  /** A directory, or a .gguf file for a GGUF source. Absent or empty, unless `force`. */
+  /** A directory, or a .gguf or .onnx file for a source of that format. Absent or empty, unless `force`. */
   readonly output: string;
   /** Replace files of the same names, and remove what an earlier run left that this one does not write. Other files stay. */
   readonly force?: boolean;
@@ -88,15 +88,15 @@ function proverOptions({ verify, numbers, stack, signal }: ExpandOptions): Prove
 }
 
 async function* expandWith(options: ExpandOptions, prover: Prover | undefined): Run<ExpandReport> {
-  const { checkpoint, architecture, plan } = yield* prepare(options);
-  const expansion = applyPlan(checkpoint, architecture, plan);
+  const { checkpoint, plan, expansion } = yield* prepare(options);
   const names = outputNames(checkpoint, options.output);
   refuseInsideSource(checkpoint, names);
-  const { mask, refused, sidecars } = handOver(expansion, plan, names, options);
-  const weights = weightFiles(expansion, names, options.shardSize);
+  const { mask, refused, sidecars } = await handOver(expansion, plan, names, options);
+  const weights = await weightFiles(expansion, names, options.shardSize);
   const index = weights.filter((file) => file.name.endsWith(".index.json"));
-  const large = [...weights.filter((file) => !index.includes(file)), ...companionFiles(expansion.checkpoint)];
+  const large = [...weights.filter((file) => !index.includes(file)), ...companionFiles(expansion.checkpoint, weights)];
   const small = [...index, ...sidecars];
+  refuseSourceFiles(checkpoint, names, large);
   const write = writeOptions(checkpoint, plan, options);
   const manifest = names.sidecar("manifest.json");
   const earlier = readManifest(path.join(names.directory, manifest)) ?? [];
@@ -127,8 +127,13 @@ interface HandOver {
 }
 
 /** The mask, claimed from the expanded checkpoint before a byte of it is written, so that no name is mapped backwards. */
-function handOver(expansion: Expansion, plan: Plan, names: OutputNames, options: ExpandOptions): HandOver {
-  const expanded = understand(expansion.checkpoint, { stack: plan.source.stack });
+async function handOver(
+  expansion: Expansion,
+  plan: Plan,
+  names: OutputNames,
+  options: ExpandOptions,
+): Promise<HandOver> {
+  const { architecture: expanded } = await understandCheckpoint(expansion.checkpoint, plan.source.stack);
   const copies = plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
   const mask = maskFor(expanded, expansion.checkpoint, copies, planFingerprint(plan));
   const sidecars = [jsonFile(names.sidecar("plan.json"), plan), jsonFile(names.sidecar("mask.json"), mask)];
@@ -202,5 +207,18 @@ function refuseInsideSource(checkpoint: Checkpoint, names: OutputNames): void {
   throw new ExpandError("output", `lies inside the source ${checkpoint.location}`, {
     at: target,
     fix: "Choose an output outside the source.",
+  });
+}
+
+/** An .onnx file keeps the names of its data files, so that another model in its directory would be written over them. */
+function refuseSourceFiles(checkpoint: Checkpoint, names: OutputNames, files: readonly FilePlan[]): void {
+  const own = new Set(
+    [...checkpoint.shards.map((shard) => shard.source), ...checkpoint.assets.values()].map(({ path: file }) => file),
+  );
+  const hit = files.map(({ name }) => path.join(names.directory, name)).find((target) => own.has(target));
+  if (hit === undefined) return;
+  throw new ExpandError("output", `is a file of the source ${checkpoint.location}`, {
+    at: hit,
+    fix: "Choose an output in another directory.",
   });
 }

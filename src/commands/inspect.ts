@@ -1,7 +1,6 @@
 // The verb `inspect`: what a checkpoint is made of. Reads headers, and of each block's closing tensors as much as shows whether
 // they are closed.
-import type { Architecture, Block } from "../architecture/architecture.ts";
-import { understand } from "../architecture/detect.ts";
+import type { Block } from "../architecture/architecture.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { type Fingerprint, fingerprint } from "../checkpoint/fingerprint.ts";
 import { ExpandError, throwIfAborted } from "../errors.ts";
@@ -9,6 +8,7 @@ import type { Run, RunOptions } from "../events.ts";
 import { isIdentityBlock } from "../expansion/liveness.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import { elementCount } from "../tensor/dtype.ts";
+import { type Understood, understandCheckpoint } from "./understanding.ts";
 
 export interface InspectOptions extends RunOptions {
   readonly source: string;
@@ -55,9 +55,8 @@ export interface InspectReport {
 export async function* inspect(options: InspectOptions): Run<InspectReport> {
   yield { kind: "phase", name: "read headers" };
   const checkpoint = await openCheckpoint(options.source);
-  const understood = attempt(checkpoint, options.stack);
-  const architecture =
-    "refusal" in understood ? undefined : await describe(checkpoint, understood.architecture, options.signal);
+  const understood = await attempt(checkpoint, options.stack);
+  const architecture = "refusal" in understood ? undefined : await describe(understood, options.signal);
   return {
     checkpoint: fingerprint(checkpoint),
     shards: checkpoint.shards.map(({ name, source, tensors }) => ({
@@ -73,12 +72,12 @@ export async function* inspect(options: InspectOptions): Run<InspectReport> {
 }
 
 /** A refused architecture is a finding here, not a failure: sizes and names can be shown all the same. */
-function attempt(
+async function attempt(
   checkpoint: Checkpoint,
   stack: string | undefined,
-): { architecture: Architecture } | { refusal: { message: string; fix?: string } } {
+): Promise<Understood | { refusal: { message: string; fix?: string } }> {
   try {
-    return { architecture: understand(checkpoint, stack === undefined ? {} : { stack }) };
+    return await understandCheckpoint(checkpoint, stack);
   } catch (error) {
     if (!(error instanceof ExpandError) || error.tag === "bug" || error.tag === "usage") throw error;
     return { refusal: { message: error.message, ...(error.fix === undefined ? {} : { fix: error.fix }) } };
@@ -86,8 +85,7 @@ function attempt(
 }
 
 async function describe(
-  checkpoint: Checkpoint,
-  architecture: Architecture,
+  { checkpoint, architecture }: Understood,
   signal: AbortSignal | undefined,
 ): Promise<NonNullable<InspectReport["architecture"]>> {
   const { family, modelType, stack, stacks, period, notes, tail, outside } = architecture;

@@ -3,7 +3,6 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { Architecture } from "../architecture/architecture.ts";
-import { understand } from "../architecture/detect.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, throwIfAborted } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
@@ -11,6 +10,7 @@ import { isIdentityBlock } from "../expansion/liveness.ts";
 import { type Mask, maskFor, parseMask } from "../expansion/mask.ts";
 import { exportMask, type Recipe, type RecipeName } from "../expansion/recipes/recipes.ts";
 import { openCheckpoint } from "../formats/open.ts";
+import { understandCheckpoint } from "./understanding.ts";
 
 export interface MaskOptions extends RunOptions {
   /** Path of an expanded checkpoint. */
@@ -32,10 +32,10 @@ export interface MaskReport {
 /** Throws "plan" when no block is a copy by any of the three ways. */
 export async function* mask(options: MaskOptions): Run<MaskReport> {
   yield { kind: "phase", name: "read headers" };
-  const checkpoint = await openCheckpoint(options.source);
-  const architecture = understand(checkpoint, options.stack === undefined ? {} : { stack: options.stack });
+  const opened = await openCheckpoint(options.source);
+  const { checkpoint, architecture } = await understandCheckpoint(opened, options.stack);
   const { copies, plan, found } = await findCopies(checkpoint, architecture, options);
-  const value = maskFor(architecture, checkpoint, copies, plan);
+  const value = maskFor(architecture, opened, copies, plan);
   return { mask: value, found, result: exportMask(options.recipe ?? "json", value, architecture) };
 }
 

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
+import { fileSettings } from "../architecture/onnx/files.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { Expansion } from "../expansion/apply.ts";
@@ -19,7 +20,7 @@ export interface OutputNames {
   readonly directory: string;
   /** The same, as the user wrote it. */
   readonly shown: string;
-  /** Name of the checkpoint's first file for GGUF; undefined when the output is a directory of its own. */
+  /** Name of the checkpoint's first file for GGUF, and for ONNX where the user named one; undefined when the output is a directory of its own. */
   readonly file: string | undefined;
   readonly sidecar: (name: string) => string;
 }
@@ -27,6 +28,7 @@ export interface OutputNames {
 /** Throws "usage" when the output's form does not fit the source's format. */
 export function outputNames(checkpoint: Checkpoint, output: string): OutputNames {
   const toFile = /\.gguf$/i.test(output);
+  if (checkpoint.format === "onnx" && /\.onnx$/i.test(output)) return fileNames(output, /\.onnx$/i);
   if (checkpoint.format !== "gguf") {
     if (!toFile) return { directory: path.resolve(output), shown: output, file: undefined, sidecar: (name) => name };
     throw new ExpandError(
@@ -34,26 +36,37 @@ export function outputNames(checkpoint: Checkpoint, output: string): OutputNames
       `the source is ${checkpoint.format}; expand keeps the format and cannot write a .gguf file`,
       {
         at: output,
-        fix: "Name a directory, or convert the expanded checkpoint with llama.cpp's convert_hf_to_gguf.py.",
+        fix:
+          checkpoint.format === "onnx"
+            ? "Name a directory, or a .onnx file."
+            : "Name a directory, or convert the expanded checkpoint with llama.cpp's convert_hf_to_gguf.py.",
       },
     );
   }
   const base = (checkpoint.shards[0]?.name ?? "model.gguf").replace(/(?:-\d{5}-of-\d{5})?\.gguf$/i, "");
   if (!toFile) return { directory: path.resolve(output), shown: output, file: `${base}.gguf`, sidecar: (name) => name };
+  return fileNames(output, /\.gguf$/i);
+}
+
+function fileNames(output: string, ending: RegExp): OutputNames {
   const file = path.basename(output);
-  const stem = file.replace(/\.gguf$/i, "");
+  const stem = file.replace(ending, "");
   const shown = path.dirname(output);
   return { directory: path.resolve(shown), shown, file, sidecar: (name) => `${stem}.${name}` };
 }
 
 /** The files that hold tensors, and after them the index where there is one. */
-export function weightFiles(
-  expansion: Expansion,
+export async function weightFiles(
+  { checkpoint, groups }: Expansion,
   names: OutputNames,
   shardSize: number | undefined,
-): readonly FilePlan[] {
-  const { checkpoint, groups } = expansion;
+): Promise<readonly FilePlan[]> {
   const limit = shardSize === undefined ? {} : { shardSize };
+  if (checkpoint.graph !== undefined) {
+    // What writes graphs is loaded for graphs only.
+    const { planOnnx } = await import("../formats/onnx/write.ts");
+    return planOnnx(checkpoint.graph, { name: names.file ?? checkpoint.shards[0]?.name ?? "model.onnx", ...limit });
+  }
   if (checkpoint.config.dialect === "gguf") {
     const { metadata } = checkpoint.config;
     return planGguf({ metadata, tensors: checkpoint.tensors }, { name: names.file ?? "model.gguf", ...limit });
@@ -69,17 +82,25 @@ export function weightFiles(
   );
 }
 
-/** Settings as JSON files, and the source's other files byte for byte. */
-export function companionFiles(checkpoint: Checkpoint): readonly FilePlan[] {
-  const documents =
-    checkpoint.config.dialect === "gguf"
-      ? []
-      : [...checkpoint.config.documents].map(([name, document]) => textFile(name, document.text));
+/** Settings as JSON files, and the source's other files byte for byte. `weights` are the files beside which they will stand. */
+export function companionFiles(checkpoint: Checkpoint, weights: readonly FilePlan[]): readonly FilePlan[] {
+  const documents = [...documentsOf(checkpoint, weights)].map(([name, document]) => textFile(name, document.text));
   const assets = [...checkpoint.assets].map(([name, source]): FilePlan => {
     const segments = source.size === 0 ? [] : [{ kind: "copy" as const, to: 0, length: source.size, source, from: 0 }];
     return { name, size: source.size, segments };
   });
   return [...documents, ...assets];
+}
+
+function documentsOf({ config }: Checkpoint, weights: readonly FilePlan[]): ReadonlyMap<string, JsonDocument> {
+  if (config.dialect !== "onnx") return config.dialect === "hf" ? config.documents : new Map();
+  const documents = new Map(config.documents);
+  const names = weights.map(({ name }) => name);
+  for (const { document, path: keys, after } of fileSettings(config.documents, names)) {
+    const found = documents.get(document);
+    if (found !== undefined) documents.set(document, found.with(keys, after));
+  }
+  return documents;
 }
 
 export function textFile(name: string, text: string): FilePlan {

@@ -2,16 +2,18 @@
 // copy can learn.
 import fs from "node:fs";
 import type { Architecture } from "../architecture/architecture.ts";
-import { understand } from "../architecture/detect.ts";
 import { type Layout, originalPositions } from "../architecture/layout.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, isSystemError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
+import type { Expansion } from "../expansion/apply.ts";
 import { checkLiveness } from "../expansion/liveness.ts";
 import { type PlacementOptions, placeCopies } from "../expansion/placement.ts";
 import { type Plan, planExpansion, type ZeroMode } from "../expansion/plan.ts";
 import { parsePlan, replayPlan } from "../expansion/replay.ts";
 import { openCheckpoint } from "../formats/open.ts";
+import { carryOut } from "./carry-out.ts";
+import { understandCheckpoint } from "./understanding.ts";
 
 export interface PrepareOptions extends RunOptions, PlacementOptions {
   /** Path of a checkpoint: directory or file. */
@@ -24,22 +26,25 @@ export interface PrepareOptions extends RunOptions, PlacementOptions {
 }
 
 export interface Prepared {
+  /** As opened. */
   readonly checkpoint: Checkpoint;
-  readonly architecture: Architecture;
   readonly plan: Plan;
+  readonly expansion: Expansion;
 }
 
 /** Opens, understands and plans. Throws whatever each of these refuses. */
 export async function* prepare(options: PrepareOptions): Run<Prepared> {
   yield { kind: "phase", name: "read headers" };
   const saved = options.plan === undefined ? undefined : await readPlanFile(options.plan, options);
-  const checkpoint = await openCheckpoint(options.source);
+  const opened = await openCheckpoint(options.source);
   const stack = options.stack ?? (saved?.kind === "plan" ? saved.plan.stack : undefined);
-  const architecture = understand(checkpoint, stack === undefined ? {} : { stack });
-  const plan = decide(checkpoint, architecture, options, saved);
-  await checkLiveness(checkpoint, architecture, plan, options.signal);
+  const understood = await understandCheckpoint(opened, stack);
+  const { checkpoint, architecture } = understood;
+  const decided = decide(checkpoint, architecture, options, saved);
+  await checkLiveness(checkpoint, architecture, decided, options.signal);
+  const { plan, expansion } = await carryOut(understood, decided);
   for (const text of plan.warnings) yield { kind: "note", level: "warning", text };
-  return { checkpoint, architecture, plan };
+  return { checkpoint: opened, plan, expansion };
 }
 
 type SavedFile =

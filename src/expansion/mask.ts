@@ -103,6 +103,11 @@ const MEASURED = /\.(?:input|output|weight|activation)_(?:scale|zero_point)$/;
 
 function trainableNames(block: Block, checkpoint: Checkpoint): readonly string[] {
   const fixed = new Set(block.fixed.map((entry) => entry.tensor));
+  // A graph says by itself what is a weight; its names say nothing.
+  if (checkpoint.graph !== undefined) {
+    const weights = [...block.tensors].filter(([role, name]) => isFloat(checkpoint, name) && !block.buffers.has(role));
+    return weights.map(([, name]) => name);
+  }
   const quantized = new Set<string>();
   for (const name of block.tensors.values()) if (!isFloat(checkpoint, name)) quantized.add(moduleOf(name));
   return [...block.tensors]
@@ -126,6 +131,7 @@ function moduleOf(name: string): string {
 }
 
 function linearModules(block: Block, checkpoint: Checkpoint): readonly string[] {
+  if (checkpoint.graph !== undefined) return [];
   return [...block.tensors].flatMap(([inner, name]) => {
     const module = /^(.+)\.(?:weight|qweight|weight_packed|W_q)$/.exec(inner)?.[1];
     return module !== undefined && checkpoint.tensors.get(name)?.shape.length === 2 ? [module] : [];

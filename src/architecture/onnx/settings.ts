@@ -13,7 +13,7 @@ import { CONFIG, edit, isList, Settings } from "../hf/settings.ts";
 import type { Layout } from "../layout.ts";
 
 /** onnxruntime-genai builds its caches from this file (src/models/kv_cache.cpp). */
-const GENAI = "genai_config.json";
+export const GENAI = "genai_config.json";
 const GENAI_COUNT = "model.decoder.num_hidden_layers";
 const GENAI_WINDOW = "model.decoder.sliding_window.layers";
 /** What transformers.js reads (packages/transformers/src/configs.js), for model types that no record knows. */

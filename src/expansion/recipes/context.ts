@@ -43,6 +43,9 @@ export function contextOf(mask: Mask, architecture: Architecture): RecipeContext
   if (mask.format === "gguf") {
     return "trainers do not read GGUF; expand the safetensors checkpoint that the GGUF file was made from";
   }
+  if (mask.format === "onnx") {
+    return "trainers of PyTorch models do not read ONNX; expand the checkpoint that the graph was exported from";
+  }
   if (mask.blocks.length === 0) return "the checkpoint has no copies";
   const copies = architecture.blocks.filter((_, at) => mask.blocks.includes(at));
   const prefixes = new Set(copies.flatMap((block) => [...block.tensors].map((entry) => prefixOf(block, ...entry))));

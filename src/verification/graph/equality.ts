@@ -105,29 +105,23 @@ export class GraphWalk {
     if (!same) this.#differ(reader, `reads the input ${other.name}; expected ${main ? expected : one.name}`);
   }
 
-  #compareNodes(
-    scopes: readonly [Scope, Scope],
-    { node: before, slot }: { readonly node: NodeProto; readonly slot: number },
-    { node: after, slot: found }: { readonly node: NodeProto; readonly slot: number },
-  ): void {
-    const label = nodeLabel(after);
-    const [was, is] = [operatorOf(before), operatorOf(after)];
-    if (was !== is) return this.#differ(label, `is ${is}; BEFORE has ${was} in its place`);
-    const merged = before.opType === "If";
-    if (slot !== found && !merged) return this.#differ(label, `gives its output ${found}; BEFORE takes output ${slot}`);
-    const [left, right] = [trimmed(before.input), trimmed(after.input)];
-    if (left.length !== right.length) {
-      return this.#differ(label, `has ${right.length} inputs; BEFORE's has ${left.length}`);
+  #compareNodes(scopes: readonly [Scope, Scope], one: Made, other: Made): void {
+    const label = nodeLabel(other.node);
+    const fault = faultOf(one, other);
+    if (fault !== undefined) {
+      this.#differ(label, fault);
+      return;
     }
-    for (const [at, name] of left.entries()) this.#pair(scopes, name, right[at] ?? "", label);
-    const names = new Set([...before.attribute, ...after.attribute].map(({ name }) => name));
-    for (const name of names) {
-      const one = before.attribute.find((each) => each.name === name);
-      const other = after.attribute.find((each) => each.name === name);
-      if (one?.g !== undefined && other?.g !== undefined) {
-        const outputs = merged ? ([slot, found] as const) : undefined;
-        this.#enter(scopes, [one.g, other.g], outputs, label);
-      } else this.#compareAttributes(one, other, label);
+    const [before, after] = [one.node, other.node];
+    const inputs = trimmed(after.input);
+    for (const [at, name] of trimmed(before.input).entries()) this.#pair(scopes, name, inputs[at] ?? "", label);
+    for (const name of new Set([...before.attribute, ...after.attribute].map((each) => each.name))) {
+      const [was, is] = [before, after].map(({ attribute }) => attribute.find((each) => each.name === name));
+      if (was?.g !== undefined && is?.g !== undefined) {
+        const inner = this.#scopesOf(scopes, was.g, is.g);
+        if (before.opType === "If") this.#pair(inner, outputOf(was.g, one.slot), outputOf(is.g, other.slot), label);
+        else this.#enter(inner, label);
+      } else this.#compareAttributes(was, is, label);
     }
   }
 
@@ -137,27 +131,18 @@ export class GraphWalk {
     else this.#later(scopes, [before, after], label);
   }
 
-  /** The outputs of a subgraph, or only those of one output of an `If`. */
-  #enter(
-    [outer, around]: readonly [Scope, Scope],
-    graphs: readonly [GraphProto, GraphProto],
-    slots: readonly [number, number] | undefined,
-    label: string,
-  ): void {
-    const [before, after] = graphs;
-    const scopes = this.#scopesOf(outer, around, before, after);
-    if (slots !== undefined) {
-      this.#pair(scopes, before.output[slots[0]]?.name ?? "", after.output[slots[1]]?.name ?? "", label);
+  /** All outputs of a subgraph: of a loop, each may feed the next round. */
+  #enter(scopes: readonly [Scope, Scope], label: string): void {
+    const [before, after] = [scopes[0].graph, scopes[1].graph];
+    if (before.output.length !== after.output.length || before.input.length !== after.input.length) {
+      this.#differ(label, "holds a graph with other inputs or outputs than BEFORE's");
       return;
     }
-    if (before.output.length !== after.output.length || before.input.length !== after.input.length) {
-      return this.#differ(label, "holds a graph with other inputs or outputs than BEFORE's");
-    }
-    for (const [at, { name }] of before.output.entries()) this.#pair(scopes, name, after.output[at]?.name ?? "", label);
+    for (const at of before.output.keys()) this.#pair(scopes, outputOf(before, at), outputOf(after, at), label);
   }
 
   /** One pair of scopes for one pair of graphs, so that each value is seen once. */
-  #scopesOf(outer: Scope, around: Scope, before: GraphProto, after: GraphProto): readonly [Scope, Scope] {
+  #scopesOf([outer, around]: readonly [Scope, Scope], before: GraphProto, after: GraphProto): readonly [Scope, Scope] {
     for (const pair of this.#partners) if (pair[0].graph === before && pair[1].graph === after) return pair;
     return this.#partner(new Scope(before, outer, NONE), new Scope(after, around, this.#around(after)));
   }
@@ -188,6 +173,23 @@ export class GraphWalk {
   }
 }
 
+type Made = { readonly node: NodeProto; readonly slot: number };
+
+/** Of an `If`, any output may stand for any other: those of copies stand between the originals'. */
+function faultOf(one: Made, other: Made): string | undefined {
+  const [was, is] = [operatorOf(one.node), operatorOf(other.node)];
+  if (was !== is) return `is ${is}; BEFORE has ${was} in its place`;
+  if (one.slot !== other.slot && one.node.opType !== "If") {
+    return `gives its output ${other.slot}; BEFORE takes output ${one.slot}`;
+  }
+  const [left, right] = [trimmed(one.node.input).length, trimmed(other.node.input).length];
+  return left === right ? undefined : `has ${right} inputs; BEFORE's has ${left}`;
+}
+
+function outputOf(graph: GraphProto, at: number): string {
+  return graph.output[at]?.name ?? "";
+}
+
 function operatorOf({ domain, opType, overload }: NodeProto): string {
   const name = domainOf(domain);
   return `${name === "" ? "" : `${name}.`}${opType}${overload === "" ? "" : `:${overload}`}`;
@@ -198,16 +200,15 @@ function trimmed(names: readonly string[]): readonly string[] {
   return names.slice(0, names.findLastIndex((name) => name !== "") + 1);
 }
 
-/** A value that spells every kind of attribute but tensors and graphs. */
+/** Spells every kind of value but one tensor and one graph, which are compared by themselves. */
 function attributeText(attribute: AttributeProto | undefined): string {
   if (attribute === undefined) return "nothing";
-  const { type, f, i, s, floats, ints, strings, refAttrName } = attribute;
-  const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("utf8");
+  const { type, f, i, s } = attribute;
   if (type === AttributeType.FLOAT) return `${f}`;
   if (type === AttributeType.INT) return `${i}`;
-  if (type === AttributeType.STRING) return JSON.stringify(hex(s));
-  const lists = [floats.join(), ints.join(), strings.map(hex).join()].filter((each) => each !== "");
-  return `${AttributeType[type] ?? type} [${lists.join("; ")}]${refAttrName}`;
+  if (type === AttributeType.STRING) return JSON.stringify(Buffer.from(s).toString("utf8"));
+  const { $typeName, name, docString, ...rest } = attribute;
+  return JSON.stringify(rest, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value));
 }
 
 function described({ name, origin }: ReturnType<Scope["resolve"]>): string {

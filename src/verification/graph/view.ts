@@ -1,7 +1,7 @@
 // A bare graph as the proof of the other formats sees a checkpoint: blocks with tensors by role, one for each use. Reads no weights.
 import type { Architecture, Block } from "../../architecture/architecture.ts";
 import { sourceIndex } from "../../architecture/layout.ts";
-import { chunkSetting } from "../../architecture/onnx/chunks.ts";
+import { fileSettings } from "../../architecture/onnx/files.ts";
 import { adaptGraphSettings } from "../../architecture/onnx/settings.ts";
 import type { Checkpoint, Config } from "../../checkpoint/checkpoint.ts";
 import { ExpandError } from "../../errors.ts";
@@ -102,9 +102,8 @@ export function architectureOf(before: GraphView, after: GraphView): Architectur
       const documents = documentsOf(checkpoint.config);
       const edits = adaptGraphSettings(documents, blocks.length, layout);
       const files = after.checkpoint.shards.map(({ name }) => name);
-      const chunks = chunkSetting(documents, files);
-      if (chunks === undefined) return { edits, warnings: [] };
-      return { edits: [...edits, { ...chunks, path: chunks.path.join(".") }], warnings: [] };
+      const named = fileSettings(documents, files).map((setting) => ({ ...setting, path: setting.path.join(".") }));
+      return { edits: [...edits, ...named], warnings: [] };
     },
   };
 }
