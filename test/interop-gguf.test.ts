@@ -14,7 +14,7 @@ import {
   type GgufValue,
   ggufValue,
 } from "../src/checkpoint/gguf-metadata.ts";
-import { openGguf } from "../src/formats/gguf/read.ts";
+import { openGguf } from "./formats/open-file.ts";
 
 t.test("@huggingface/gguf reads the same metadata, names, shapes, types and offsets", async (t) => {
   const [file = ""] = writeTinyGguf(path.join(t.testdir({}), "m.gguf"), EVERY_TYPE);

@@ -1,5 +1,6 @@
 // A whole model, unread: names, shapes, where the bytes are, settings and other files. Immutable.
 import type { Graph } from "../graph/graph.ts";
+import type { Repository } from "../hub/repository.ts";
 import type { JsonDocument, JsonObject } from "../json.ts";
 import type { TensorRef } from "../tensor/reference.ts";
 import type { ByteSource } from "../tensor/source.ts";
@@ -36,7 +37,7 @@ export type Config =
 
 export interface Checkpoint {
   readonly format: Format;
-  /** The path that was opened, as given. */
+  /** The path or the address that was opened, as given. */
   readonly location: string;
   readonly config: Config;
   /** In the order of the shards and of the data inside them. Of ONNX: the initializers of the main graph, in their order, strings left out. */
@@ -49,4 +50,6 @@ export interface Checkpoint {
   readonly index?: JsonObject;
   /** Tokenizer, templates, licence, code: copied byte for byte, by path relative to the checkpoint. Holds no weights and no settings. */
   readonly assets: ReadonlyMap<string, ByteSource>;
+  /** Where it is read from, when it is on the Hub. */
+  readonly repository?: Repository;
 }

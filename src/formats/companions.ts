@@ -1,10 +1,9 @@
 // What stands beside the weights in a directory: settings, which are parsed, and assets, which only travel. Opens no weights.
-import fs from "node:fs";
-import path from "node:path";
 import type { Config } from "../checkpoint/checkpoint.ts";
-import { ExpandError, isSystemError } from "../errors.ts";
+import { ExpandError } from "../errors.ts";
 import { JsonDocument } from "../json.ts";
-import { type ByteSource, fileSource } from "../tensor/source.ts";
+import type { Folder } from "../tensor/folder.ts";
+import type { ByteSource } from "../tensor/source.ts";
 import { isObject, quote } from "./shards.ts";
 
 /** Files that may speak of blocks by number. The first is a must for an HF checkpoint. */
@@ -35,11 +34,11 @@ const MAX_ASSETS = 2000;
 const MAX_DEPTH = 8;
 
 /** The settings of an HF checkpoint. Throws "input" when there is no config.json. */
-export async function readConfig(directory: string): Promise<Config> {
-  const documents = await readDocuments(directory, HF_DOCUMENTS);
+export async function readConfig(folder: Folder): Promise<Config> {
+  const documents = await readDocuments(folder, HF_DOCUMENTS);
   if (!documents.has("config.json")) {
     throw new ExpandError("input", "has weights but no config.json, which says what model they are", {
-      at: directory,
+      at: folder.shown(""),
       fix: "Put the model's config.json beside its weights.",
     });
   }
@@ -48,37 +47,34 @@ export async function readConfig(directory: string): Promise<Config> {
 
 /** Those of the named JSON documents that are there. */
 export async function readDocuments(
-  directory: string,
+  folder: Folder,
   names: readonly string[],
 ): Promise<ReadonlyMap<string, JsonDocument>> {
   const documents = new Map<string, JsonDocument>();
   for (const name of names) {
-    const file = path.join(directory, name);
-    if (!fs.existsSync(file)) continue;
-    const document = JsonDocument.parse(file, await readSmall(file, MAX_DOCUMENT_BYTES));
-    if (!isObject(document.value)) throw new ExpandError("damaged", "is not a JSON object", { at: file });
+    if (folder.kind(name) === undefined) continue;
+    const document = JsonDocument.parse(folder.shown(name), await readSmall(folder, name, MAX_DOCUMENT_BYTES));
+    if (!isObject(document.value)) throw new ExpandError("damaged", "is not a JSON object", { at: folder.shown(name) });
     documents.set(name, document);
   }
   return documents;
 }
 
-/** Everything but `known` in the directory, by path with forward slashes, in order. Hidden files and directories stay out. */
-export function findAssets(directory: string, known: Iterable<string>): ReadonlyMap<string, ByteSource> {
+/** Everything but `known` in the folder, by path, in order. Hidden files and directories stay out. */
+export function findAssets(folder: Folder, known: Iterable<string>): ReadonlyMap<string, ByteSource> {
   const leftOut = new Set(known);
   const assets = new Map<string, ByteSource>();
-  const visit = (folder: string, depth: number): void => {
-    for (const name of listDirectory(path.join(directory, folder))) {
-      const relative = folder === "" ? name : `${folder}/${name}`;
-      const full = path.join(directory, relative);
-      if (name.startsWith(".") || isLeftOut(name, depth) || leftOut.has(relative)) continue;
-      const kind = kindOf(full);
+  const visit = (directory: string, depth: number): void => {
+    for (const name of folder.names(directory)) {
+      const inner = directory === "" ? name : `${directory}/${name}`;
+      if (name.startsWith(".") || isLeftOut(name, depth) || leftOut.has(inner)) continue;
+      const kind = folder.kind(inner);
       if (kind === "directory") {
-        if (depth === MAX_DEPTH)
-          tooMuch(directory, `nests directories deeper than ${MAX_DEPTH} levels (${quote(relative)})`);
-        visit(relative, depth + 1);
+        if (depth === MAX_DEPTH) tooMuch(folder, `nests directories deeper than ${MAX_DEPTH} levels (${quote(inner)})`);
+        visit(inner, depth + 1);
       } else if (kind === "file") {
-        if (assets.size === MAX_ASSETS) tooMuch(directory, `holds more than ${MAX_ASSETS} files beside the weights`);
-        assets.set(relative, fileSource(path.resolve(full), full));
+        if (assets.size === MAX_ASSETS) tooMuch(folder, `holds more than ${MAX_ASSETS} files beside the weights`);
+        assets.set(inner, folder.source(inner));
       }
     }
   };
@@ -86,21 +82,11 @@ export function findAssets(directory: string, known: Iterable<string>): Readonly
   return assets;
 }
 
-/** Names in a directory, sorted. */
-export function listDirectory(directory: string): string[] {
-  try {
-    return fs.readdirSync(directory).sort();
-  } catch (error) {
-    if (!isSystemError(error)) throw error;
-    throw new ExpandError("input", `cannot be read (${error.code})`, { at: directory, cause: error });
-  }
-}
-
 /** The bytes of a small file. Throws "damaged" when it is larger than `limit` bytes. */
-export async function readSmall(file: string, limit: number): Promise<Uint8Array> {
-  const source = fileSource(path.resolve(file), file);
+export async function readSmall(folder: Folder, file: string, limit: number): Promise<Uint8Array> {
+  const source = folder.source(file);
   if (source.size <= limit) return source.read(0, source.size);
-  throw new ExpandError("damaged", `has ${source.size} bytes; at most ${limit} are read`, { at: file });
+  throw new ExpandError("damaged", `has ${source.size} bytes; at most ${limit} are read`, { at: folder.shown(file) });
 }
 
 function isLeftOut(name: string, depth: number): boolean {
@@ -108,21 +94,9 @@ function isLeftOut(name: string, depth: number): boolean {
   return depth === 0 && OURS.has(name);
 }
 
-/** Links are followed to files only (the Hub's cache links to its blobs): a link to a directory could go round in circles. */
-function kindOf(full: string): "directory" | "file" | "other" {
-  try {
-    if (fs.lstatSync(full).isDirectory()) return "directory";
-    return fs.statSync(full).isFile() ? "file" : "other";
-  } catch (error) {
-    if (!isSystemError(error)) throw error;
-    throw new ExpandError("input", `cannot be read (${error.code})`, {
-      at: full,
-      fix: "Download it again, or remove it.",
-      cause: error,
-    });
-  }
-}
-
-function tooMuch(directory: string, message: string): never {
-  throw new ExpandError("input", message, { at: directory, fix: "Move the checkpoint into a directory of its own." });
+function tooMuch(folder: Folder, message: string): never {
+  throw new ExpandError("input", message, {
+    at: folder.shown(""),
+    fix: "Move the checkpoint into a directory of its own.",
+  });
 }

@@ -1,12 +1,19 @@
-// From a path to a checkpoint, whatever its format. Reads headers and settings only, never weights.
+// From a path or an address to a checkpoint, whatever its format. Reads headers and settings only, never weights.
 import fs from "node:fs";
 import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, isSystemError } from "../errors.ts";
-import { fileSource } from "../tensor/source.ts";
+import type { RunOptions } from "../events.ts";
+import { type HubAddress, parseAddress } from "../hub/address.ts";
+import { type Folder, folderInside, localFolder } from "../tensor/folder.ts";
 import { findAssets, HF_DOCUMENTS, ONNX_DOCUMENTS, readConfig, readDocuments } from "./companions.ts";
 import { joinShards, type OpenedShard } from "./shards.ts";
-import { findWeights, type Weights, weightsOf } from "./weights.ts";
+import { findWeights, standsInOnnxFolder, type Weights, weightsOf } from "./weights.ts";
+
+export interface OpenOptions extends RunOptions {
+  /** For repositories of the Hub; otherwise the environment's (HF_TOKEN, HF_TOKEN_PATH, $HF_HOME/token). */
+  readonly token?: string;
+}
 
 /** Each format's reader is loaded when it is needed: a quarter of a short run goes into loading code. */
 const OPENERS = {
@@ -17,66 +24,103 @@ const OPENERS = {
 };
 
 /**
- * Opens a directory, a .safetensors, .bin, .pt, .pth, .gguf or .onnx file, or the index of a sharded checkpoint. Throws "input" when
- * nothing there can be opened or several things could be meant, "damaged" and "unsupported" with the exact fault.
+ * Opens a directory, a .safetensors, .bin, .pt, .pth, .gguf or .onnx file, the index of a sharded checkpoint, or a repository of the
+ * Hub ("owner/name", "owner/name@revision:path") where no such path exists. Throws "input" when nothing there can be opened or several
+ * things could be meant, "damaged" and "unsupported" with the exact fault, "network" where the Hub does not answer.
  */
-export async function openCheckpoint(location: string): Promise<Checkpoint> {
-  const weights = isDirectory(location) ? await findWeights(location) : await weightsOf(location);
-  switch (weights.format) {
-    case "gguf": {
-      const openGguf = await OPENERS.gguf();
-      return { ...(await openGguf(weights.file)), location };
-    }
-    case "onnx":
-      return openGraph(location, weights);
-    default:
-      return openShards(location, weights);
+export async function openCheckpoint(location: string, options: OpenOptions = {}): Promise<Checkpoint> {
+  const kind = localKind(location);
+  if (kind === "directory") return openFolder(localFolder(location), "", location);
+  if (kind === "file") {
+    const directory = path.dirname(location);
+    const above = path.join(directory, "..");
+    const inner = `${path.basename(path.resolve(directory))}/${path.basename(location)}`;
+    if (standsInOnnxFolder(localFolder(above), inner)) return openFolder(localFolder(above), inner, location);
+    return openFolder(localFolder(directory), path.basename(location), location);
+  }
+  const address = parseAddress(location);
+  if (address !== undefined) return openRemote(address, options, location);
+  throw new ExpandError("input", "does not exist", { at: location, fix: "Check the path." });
+}
+
+/** Headers are transferred, weights are not: they are read by ranges when they are needed. */
+async function openRemote(address: HubAddress, options: OpenOptions, location: string): Promise<Checkpoint> {
+  const { openRepository } = await import("../hub/repository.ts");
+  const { hubSettings } = await import("../hub/settings.ts");
+  const repository = await openRepository(address, hubSettings(options.token), options.signal);
+  try {
+    const checkpoint = await openFolder(repository, address.path ?? "", location);
+    return { ...checkpoint, repository };
+  } catch (error) {
+    repository.close();
+    throw error;
   }
 }
 
-async function openGraph(location: string, weights: Extract<Weights, { format: "onnx" }>): Promise<Checkpoint> {
-  const { directory, model } = weights;
+/** `inner` is a directory or a file of the folder. */
+async function openFolder(root: Folder, inner: string, location: string): Promise<Checkpoint> {
+  const isDirectory = inner === "" || root.kind(inner) === "directory";
+  const directory = isDirectory ? inner : inner.slice(0, Math.max(0, inner.lastIndexOf("/")));
+  const deep = !isDirectory && standsInOnnxFolder(root, inner);
+  const folder = folderInside(root, deep ? directory.slice(0, Math.max(0, directory.lastIndexOf("/"))) : directory);
+  const name = inner
+    .split("/")
+    .slice(deep ? -2 : -1)
+    .join("/");
+  const weights = isDirectory ? await findWeights(folder) : await weightsOf(folder, name);
+  switch (weights.format) {
+    case "gguf": {
+      const openGguf = await OPENERS.gguf();
+      return { ...(await openGguf(folder, weights.file)), location };
+    }
+    case "onnx":
+      return openGraph(folder, weights.model, location);
+    default:
+      return openShards(folder, weights, location);
+  }
+}
+
+async function openGraph(folder: Folder, model: string, location: string): Promise<Checkpoint> {
   const openOnnx = await OPENERS.onnx();
-  const opened = await openOnnx(path.join(directory, model), model.slice(0, model.lastIndexOf("/") + 1));
+  const opened = await openOnnx(folder, model);
   const known = [...opened.shards.map(({ name }) => name), ...ONNX_DOCUMENTS];
   return {
     format: "onnx",
     location,
-    config: { dialect: "onnx", documents: await readDocuments(directory, ONNX_DOCUMENTS) },
+    config: { dialect: "onnx", documents: await readDocuments(folder, ONNX_DOCUMENTS) },
     ...opened,
-    assets: findAssets(directory, known),
+    assets: findAssets(folder, known),
   };
 }
 
 async function openShards(
-  location: string,
+  folder: Folder,
   weights: Extract<Weights, { format: "safetensors" | "torch" }>,
+  location: string,
 ): Promise<Checkpoint> {
-  const { format, directory, index } = weights;
-  const config = await readConfig(directory);
+  const { format, index } = weights;
+  const config = await readConfig(folder);
   const openFile = await OPENERS[format]();
   const opened: OpenedShard[] = [];
-  for (const name of weights.shards) {
-    const file = path.join(directory, name);
-    opened.push(await openFile(fileSource(path.resolve(file), file), name));
-  }
+  for (const name of weights.shards) opened.push(await openFile(folder.source(name), name));
   return {
     format,
     location,
     config,
     tensors: joinShards(opened, index),
     shards: opened.map(({ shard }) => shard),
-    assets: findAssets(directory, HF_DOCUMENTS),
+    assets: findAssets(folder, HF_DOCUMENTS),
     ...(index === undefined ? {} : { index: index.metadata }),
   };
 }
 
-function isDirectory(location: string): boolean {
+function localKind(location: string): "directory" | "file" | undefined {
   try {
-    return fs.statSync(location).isDirectory();
+    return fs.statSync(location).isDirectory() ? "directory" : "file";
   } catch (error) {
     if (!isSystemError(error)) throw error;
-    throw new ExpandError("input", error.code === "ENOENT" ? "does not exist" : `cannot be read (${error.code})`, {
+    if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
+    throw new ExpandError("input", `cannot be read (${error.code})`, {
       at: location,
       fix: "Check the path.",
       cause: error,

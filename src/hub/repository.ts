@@ -1,6 +1,6 @@
 // A model repository, opened like a directory: one commit, its files, each a byte source. Downloads nothing by itself.
 import { ExpandError } from "../errors.ts";
-import type { Folder } from "../tensor/folder.ts";
+import { type Folder, listedFolder } from "../tensor/folder.ts";
 import { type ByteSource, fileSource } from "../tensor/source.ts";
 import { addressText, type HubAddress, isInnerPath } from "./address.ts";
 import { cachedFile, findSnapshot, type Snapshot, snapshotFiles } from "./cache.ts";
@@ -9,7 +9,12 @@ import { type RemoteFile, remoteSource } from "./range.ts";
 import type { HubSettings } from "./settings.ts";
 
 export interface Repository extends Folder {
+  /** "owner/name". */
   readonly repo: string;
+  /** The same with its revision, as it is printed. */
+  readonly name: string;
+  /** Paths of all files, sorted. Hidden ones stay out. */
+  readonly files: readonly string[];
   /** The commit that the revision stood for when it was opened: everything is read from it. */
   readonly commit: string;
   /** Bytes of bodies received so far. */
@@ -47,12 +52,13 @@ export async function openRepository(
         `${name}/${file}`,
       );
     };
+    const shown = visible([...files.keys()]);
     return {
+      ...listedFolder(name, shown, source),
       name,
       repo: address.repo,
       commit,
-      files: visible([...files.keys()]),
-      source,
+      files: shown,
       get received() {
         return client.received;
       },
@@ -73,12 +79,13 @@ function fromCache(address: HubAddress, settings: HubSettings): Repository {
       fix: `Unset HF_HUB_OFFLINE, or run "hf download ${address.repo}" where there is a network.`,
     });
   }
+  const files = visible(snapshotFiles(snapshot));
   return {
+    ...listedFolder(name, files, (file) => cachedSource(settings, snapshot, file, name)),
     name,
     repo: address.repo,
     commit: snapshot.commit,
-    files: visible(snapshotFiles(snapshot)),
-    source: (file) => cachedSource(settings, snapshot, file, name),
+    files,
     received: 0,
     close: () => undefined,
   };

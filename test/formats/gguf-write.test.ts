@@ -12,7 +12,7 @@ import {
   ggufString,
   ggufValue,
 } from "../../src/checkpoint/gguf-metadata.ts";
-import { openGguf } from "../../src/formats/gguf/read.ts";
+import { openGguf } from "./open-file.ts";
 import { type GgufContents, type GgufPlanOptions, planGguf } from "../../src/formats/gguf/write.ts";
 import type { FilePlan } from "../../src/storage/file-plan.ts";
 import { filled, type TensorRef, ZERO } from "../../src/tensor/reference.ts";

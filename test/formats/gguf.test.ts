@@ -4,7 +4,7 @@ import path from "node:path";
 import t from "tap";
 import { GGUF_TYPES, type GgufScalarType, ggufTypeName, ggufValue } from "../../src/checkpoint/gguf-metadata.ts";
 import { type GgufHeader, readGgufHeader } from "../../src/formats/gguf/header.ts";
-import { openGguf } from "../../src/formats/gguf/read.ts";
+import { openGguf } from "./open-file.ts";
 import { GGML_DTYPES, idOfDtype } from "../../src/formats/gguf/types.ts";
 import { blockOf } from "../../src/tensor/dtype.ts";
 import { memorySource } from "../../src/tensor/source.ts";

@@ -1,11 +1,11 @@
 // Opens a GGUF model, in one file or split, as a Checkpoint. Reads headers only.
-import fs from "node:fs";
 import path from "node:path";
 import type { Checkpoint, Shard } from "../../checkpoint/checkpoint.ts";
 import { type GgufEntry, type GgufType, ggufNumber, ggufTypeName } from "../../checkpoint/gguf-metadata.ts";
 import { ExpandError } from "../../errors.ts";
+import type { Folder } from "../../tensor/folder.ts";
 import type { TensorRef } from "../../tensor/reference.ts";
-import { type ByteSource, fileSource } from "../../tensor/source.ts";
+import type { ByteSource } from "../../tensor/source.ts";
 import { quote } from "../shards.ts";
 import { type GgufHeader, readGgufHeader } from "./header.ts";
 import { ALIGNMENT_KEY, parsePartName, partName, SPLIT_KEYS } from "./layout.ts";
@@ -19,11 +19,11 @@ interface Part {
 const SPLIT_KEY_NAMES: ReadonlySet<string> = new Set(Object.values(SPLIT_KEYS));
 
 /**
- * Opens a model by the path of its file, or of any of its parts. The metadata is that of part 1 without the split.* keys.
+ * Opens a model by its file in a folder, or by any of its parts. The metadata is that of part 1 without the split.* keys.
  * Throws "input" when a file is missing, "damaged" when bytes contradict themselves, "unsupported" when they are fine and not known here.
  */
-export async function openGguf(location: string): Promise<Checkpoint> {
-  const parts = await openParts(location);
+export async function openGguf(folder: Folder, file: string): Promise<Checkpoint> {
+  const parts = await openParts(folder, file);
   const tensors = new Map<string, TensorRef>();
   for (const { source, header } of parts) {
     for (const { name, dtype, shape, bytes, offset } of header.tensors) {
@@ -37,7 +37,7 @@ export async function openGguf(location: string): Promise<Checkpoint> {
   const metadata = { version, bigEndian, alignment, entries: withoutSplitKeys(entries) };
   return {
     format: "gguf",
-    location,
+    location: folder.shown(file),
     config: { dialect: "gguf", metadata },
     tensors,
     shards: parts.map(shardOf),
@@ -55,10 +55,11 @@ function shardOf({ source, header }: Part): Shard {
 }
 
 /** All parts, in order. */
-async function openParts(location: string): Promise<readonly [Part, ...Part[]]> {
-  const given = await openPart(location);
+async function openParts(folder: Folder, file: string): Promise<readonly [Part, ...Part[]]> {
+  const location = folder.shown(file);
+  const given = await openPart(folder, file);
   const count = splitNumber(given, SPLIT_KEYS.count, "u16") ?? 1;
-  const name = parsePartName(path.basename(location));
+  const name = parsePartName(path.posix.basename(file));
   if (count <= 1) {
     if (name === undefined || name.count <= 1) return [given];
     const found = `is named as part ${name.index + 1} of ${name.count}, but has no key "${SPLIT_KEYS.count}"`;
@@ -74,28 +75,28 @@ async function openParts(location: string): Promise<readonly [Part, ...Part[]]> 
     );
   }
   const paths = Array.from({ length: count }, (_, i) =>
-    path.join(path.dirname(location), partName({ stem: name.stem, index: i, count })),
+    path.posix.join(path.posix.dirname(file), partName({ stem: name.stem, index: i, count })),
   );
-  checkPresent(location, paths);
-  const open = async (file: string, i: number): Promise<Part> => (i === index ? given : await openPart(file));
-  const [one = location, ...others] = paths;
+  checkPresent(folder, location, paths);
+  const open = async (part: string, i: number): Promise<Part> => (i === index ? given : await openPart(folder, part));
+  const [one = file, ...others] = paths;
   const first = await open(one, 0);
   const parts: [Part, ...Part[]] = [first];
-  for (const [i, file] of others.entries()) {
-    const part = await open(file, i + 1);
+  for (const [i, other] of others.entries()) {
+    const part = await open(other, i + 1);
     checkPart(first, part, i + 1, count);
     parts.push(part);
   }
   return parts;
 }
 
-async function openPart(location: string): Promise<Part> {
-  const source = fileSource(path.resolve(location), location);
+async function openPart(folder: Folder, file: string): Promise<Part> {
+  const source = folder.source(file);
   return { source, header: await readGgufHeader(source) };
 }
 
-function checkPresent(location: string, paths: readonly string[]): void {
-  const missing = paths.filter((file) => !fs.existsSync(file)).map((file) => path.basename(file));
+function checkPresent(folder: Folder, location: string, paths: readonly string[]): void {
+  const missing = paths.filter((file) => folder.kind(file) === undefined).map((file) => path.posix.basename(file));
   if (missing.length === 0) return;
   const more = missing.length > 3 ? ` and ${missing.length - 3} more` : "";
   const message = `${missing.length} of its ${paths.length} parts are missing: ${missing.slice(0, 3).join(", ")}${more}`;

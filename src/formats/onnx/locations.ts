@@ -5,7 +5,8 @@ import { ExpandError, isSystemError, quote } from "../../errors.ts";
 import { externalRange } from "../../graph/graph.ts";
 import type { ModelProto } from "../../graph/onnx.ts";
 import { tensorsOf } from "../../graph/walk.ts";
-import { type ByteSource, fileSource, isPlainPath } from "../../tensor/source.ts";
+import type { Folder } from "../../tensor/folder.ts";
+import { type ByteSource, isPlainPath } from "../../tensor/source.ts";
 import { assertDownloaded } from "../intact.ts";
 
 /** A large export with a file for each tensor has some thousands. */
@@ -17,45 +18,51 @@ const MAX_FILES = 100_000;
  */
 export async function dataFiles(
   model: ModelProto,
-  source: ByteSource,
+  folder: Folder,
   file: string,
 ): Promise<ReadonlyMap<string, ByteSource>> {
-  const files = new Map([[path.basename(file), source]]);
+  const files = new Map([[path.posix.basename(file), folder.source(file)]]);
   for (const tensor of tensorsOf(model)) {
     const location = externalRange(tensor)?.location;
     if (location === undefined || files.has(location)) continue;
     if (files.size > MAX_FILES) {
       throw new ExpandError("unsupported", `has its data in more than ${MAX_FILES} files`, {
-        at: file,
+        at: folder.shown(file),
         fix: "Save it again with all tensors in one file.",
       });
     }
-    const opened = open(file, location, tensor.name);
+    const opened = open(folder, file, location, tensor.name);
     await assertDownloaded(opened);
     files.set(location, opened);
   }
   return files;
 }
 
-function open(file: string, location: string, tensor: string): ByteSource {
+function open(folder: Folder, file: string, location: string, tensor: string): ByteSource {
   const at = `tensor ${quote(tensor)}`;
+  const shown = folder.shown(file);
   if (!isPlainPath(location)) {
-    distrust(file, `${at} is in ${quote(location)}, which is not a plain path inside the directory`);
+    distrust(shown, `${at} is in ${quote(location)}, which is not a plain path inside the directory`);
   }
-  const shown = path.join(path.dirname(file), location);
-  const real = realPath(shown);
-  if (real === undefined) {
+  const inner = path.posix.join(path.posix.dirname(file), location);
+  if (folder.kind(inner) === undefined) {
     throw new ExpandError("input", `${at} is in ${quote(location)}, which is not there`, {
-      at: file,
+      at: shown,
       fix: "Download the missing file.",
     });
   }
-  // In the Hub's cache the model and its data are links to one folder of blobs: what the runtime accepts too.
-  const homes = [path.dirname(file), path.dirname(realPath(file) ?? file)].map((directory) => realPath(directory));
-  if (!homes.some((home) => home !== undefined && isInside(real, home))) {
-    distrust(file, `${at} is in ${quote(location)}, which is a link out of the directory`);
+  const local = folder.path;
+  if (local !== undefined && leadsOut(path.join(local, file), path.join(local, inner))) {
+    distrust(shown, `${at} is in ${quote(location)}, which is a link out of the directory`);
   }
-  return fileSource(path.resolve(shown), shown);
+  return folder.source(inner);
+}
+
+/** In the Hub's cache the model and its data are links to one folder of blobs: what the runtime accepts too. */
+function leadsOut(model: string, data: string): boolean {
+  const real = realPath(data);
+  const homes = [path.dirname(model), path.dirname(realPath(model) ?? model)].map((directory) => realPath(directory));
+  return real === undefined || !homes.some((home) => home !== undefined && isInside(real, home));
 }
 
 function isInside(file: string, directory: string): boolean {

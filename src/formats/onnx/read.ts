@@ -6,8 +6,9 @@ import { checkTensor } from "../../graph/check.ts";
 import { externalRange, type Graph, tensorOf } from "../../graph/graph.ts";
 import { decodeModel, type GraphProto, type ModelProto, OnnxType } from "../../graph/onnx.ts";
 import { tensorsOf } from "../../graph/walk.ts";
+import type { Folder } from "../../tensor/folder.ts";
 import type { TensorRef } from "../../tensor/reference.ts";
-import { type ByteSource, fileSource } from "../../tensor/source.ts";
+import type { ByteSource } from "../../tensor/source.ts";
 import { assertDownloaded } from "../intact.ts";
 import { dataFiles } from "./locations.ts";
 import { scanModel } from "./scan.ts";
@@ -24,20 +25,21 @@ export interface OpenedOnnx {
 const KNOWN_IR = { least: 1n, most: 13n };
 
 /**
- * Opens a model by the path of its .onnx file; `folder` is where it stands in the checkpoint ("" or "onnx/"). Throws "input" for a
+ * Opens a model by its .onnx file in a folder. Throws "input" for a
  * missing file, "damaged" when bytes contradict themselves, "unsupported" when they are fine and not known here.
  */
-export async function openOnnx(file: string, folder = ""): Promise<OpenedOnnx> {
-  const source = fileSource(path.resolve(file), file);
-  const model = await readModel(source, path.basename(file));
-  const files = await dataFiles(model, source, file);
+export async function openOnnx(folder: Folder, file: string): Promise<OpenedOnnx> {
+  const source = folder.source(file);
+  const model = await readModel(source, path.posix.basename(file));
+  const files = await dataFiles(model, folder, file);
+  const inside = file.slice(0, file.lastIndexOf("/") + 1);
   const graph: Graph = { model, files };
   try {
     for (const tensor of tensorsOf(model)) checkTensor(graph, tensor);
     const tensors = initializers(graph, mainGraph(model));
-    return { graph, tensors, shards: shardsOf(graph, tensors, folder) };
+    return { graph, tensors, shards: shardsOf(graph, tensors, inside) };
   } catch (error) {
-    throw inFile(error, file);
+    throw inFile(error, source.name);
   }
 }
 
@@ -90,7 +92,7 @@ function initializers(graph: Graph, main: GraphProto): ReadonlyMap<string, Tenso
 }
 
 /** Each file with the initializers in it, in the order of their data. */
-function shardsOf(graph: Graph, tensors: ReadonlyMap<string, TensorRef>, folder: string): readonly Shard[] {
+function shardsOf(graph: Graph, tensors: ReadonlyMap<string, TensorRef>, inside: string): readonly Shard[] {
   const [own = ""] = graph.files.keys();
   const places = new Map<string, { readonly name: string; readonly offset: number }[]>();
   for (const location of graph.files.keys()) places.set(location, []);
@@ -100,13 +102,13 @@ function shardsOf(graph: Graph, tensors: ReadonlyMap<string, TensorRef>, folder:
       places.get(range?.location ?? own)?.push({ name: tensor.name, offset: range?.offset ?? 0 });
   }
   return [...graph.files].map(([location, source]) => {
-    const inside = (places.get(location) ?? []).sort((a, b) => a.offset - b.offset);
-    const first = inside.find(({ offset }) => offset > 0 || location !== own);
+    const held = (places.get(location) ?? []).sort((a, b) => a.offset - b.offset);
+    const first = held.find(({ offset }) => offset > 0 || location !== own);
     return {
-      name: folder + location,
+      name: inside + location,
       source,
       dataStart: first?.offset ?? 0,
-      tensors: inside.map(({ name }) => name),
+      tensors: held.map(({ name }) => name),
     };
   });
 }
