@@ -3,6 +3,7 @@
 import t from "tap";
 import { faultOf, mutated } from "./fuzz/gguf.ts";
 import { jsonDocuments } from "./fuzz/json.ts";
+import { onnxFiles } from "./fuzz/onnx.ts";
 import { indexFiles, safetensorsFiles, safetensorsHeaders } from "./fuzz/safetensors.ts";
 import { torchArchives, torchPickles, torchPrograms } from "./fuzz/torch.ts";
 import type { FuzzedReader } from "./mutate.ts";
@@ -20,6 +21,7 @@ const READERS: readonly FuzzedReader[] = [
   torchPickles,
   torchPrograms,
   jsonDocuments,
+  onnxFiles,
   { name: "GGUF files", damaged: mutated, faultOf },
 ];
 
