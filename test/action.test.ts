@@ -111,18 +111,20 @@ async function quietly(...words: string[]): Promise<void> {
   t.equal(await main(words, { out: sink, err: sink }), 0, words.join(" "));
 }
 
-/** The repository as a runner checks it out, with its packages there; and an expanded fixture, sound and broken. */
+/** Programs that write what they were called with, one word a line. */
+function fakes(directory: string, ...names: string[]): { readonly path: string; readonly log: string } {
+  const [folder, log] = [path.join(directory, "fakes"), path.join(directory, "log")];
+  fs.mkdirSync(folder);
+  const script = `#!/bin/sh\nprintf '%s\\n' "$HF_TOKEN" "$@" >>'${log}'\n`;
+  for (const name of names) fs.writeFileSync(path.join(folder, name), script, { mode: 0o755 });
+  return { path: folder, log };
+}
+
+/** The action as `npm test` has built it, and an expanded fixture, sound and broken. */
 async function prepare(): Promise<Place> {
-  const top = t.testdir({ action: {}, workspace: {}, temp: {} });
-  const place = {
-    action: path.join(top, "action"),
-    workspace: path.join(top, "workspace"),
-    temp: path.join(top, "temp"),
-  };
-  for (const name of ["src", "bin", "package.json", "tsconfig.json", "tsconfig.build.json"]) {
-    fs.cpSync(path.join(root, name), path.join(place.action, name), { recursive: true });
-  }
-  fs.symlinkSync(path.join(root, "node_modules"), path.join(place.action, "node_modules"));
+  const top = t.testdir({ workspace: {}, temp: {} });
+  const [workspace, temp] = [path.join(top, "workspace"), path.join(top, "temp")];
+  const place = { action: root, workspace, temp, path: fakes(top, "npm").path };
   fs.cpSync(path.join(fixtures, "llama"), path.join(place.workspace, "base"), { recursive: true });
   fs.copyFileSync(path.join(fixtures, "llama.gguf"), path.join(place.workspace, "base.gguf"));
   await quietly("expand", path.join(fixtures, "llama"), path.join(place.workspace, "expanded"), "--add", "2");
@@ -211,10 +213,7 @@ t.test("the action, on pairs", async (t) => {
   await t.test(
     "with a version, npx gets that version; the token arrives as HF_TOKEN; what is not set is not passed",
     async (t) => {
-      const bin = t.testdir();
-      const log = path.join(bin, "log");
-      const script = `#!/bin/sh\nprintf '%s\\n' "$HF_TOKEN" "$@" >'${log}'\n`;
-      fs.writeFileSync(path.join(bin, "npx"), script, { mode: 0o755 });
+      const { path: bin, log } = fakes(t.testdir(), "npx");
       const fake = { ...place, path: bin };
       const inputs = { before: "base", after: "expanded", version: "1.2.3-rc.1", report: "r.md", "hf-token": "hf_x" };
       t.equal((await use({ ...inputs, mode: "both", tolerance: "1e-4", tokens: "16" }, fake)).code, 0);
@@ -232,6 +231,7 @@ t.test("the action, on pairs", async (t) => {
         "base",
         "expanded",
       ]);
+      fs.rmSync(log);
       await use({ before: "base", after: "expanded", version: "latest", report: "r.md" }, fake);
       t.same(fs.readFileSync(log, "utf8").split("\n").slice(5, -1), [
         "--mode=structure",
@@ -242,6 +242,31 @@ t.test("the action, on pairs", async (t) => {
       ]);
     },
   );
+});
+
+t.test("the action installs what the mode needs, and builds once a job", async (t) => {
+  const top = t.testdir({ workspace: {}, temp: {}, action: { bin: { "expand-checkpoint.js": "" } } });
+  const { path: bin, log } = fakes(top, "npm");
+  const [install] = action.runs.steps;
+  if (install === undefined) return void t.fail("no step");
+  const script = path.join(top, "install.sh");
+  fs.writeFileSync(script, install.run);
+  const place = { action: path.join(top, "action"), workspace: top, temp: path.join(top, "temp"), path: bin };
+  const called = async (MODE: string): Promise<string> => {
+    fs.writeFileSync(log, "");
+    const { code, log: said } = await bash(script, place, { MODE, VERSION: "", ACTION_PATH: place.action });
+    t.equal(code, 0, said);
+    return fs.readFileSync(log, "utf8").trim().replaceAll("\n", " ");
+  };
+  const build = " run --silent build";
+  const ci = "ci --ignore-scripts --no-audit --no-fund";
+  t.equal(await called("structure"), `${ci} --omit=optional ${build}`);
+  t.equal(await called("structure"), `${ci} --omit=optional`, "built already; the packages are still missing");
+  fs.mkdirSync(path.join(place.action, "node_modules/typescript"), { recursive: true });
+  t.equal(await called("structure"), "", "nothing is left to do");
+  t.equal(await called("both"), ci, "models are run by an optional package");
+  fs.mkdirSync(path.join(place.action, "node_modules/onnxruntime-node"));
+  t.equal(await called("numbers"), "");
 });
 
 t.test("workflows and the README use inputs and outputs that exist", async (t) => {
