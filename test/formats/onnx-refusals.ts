@@ -123,7 +123,7 @@ export const REFUSALS: readonly (readonly [string, Uint8Array, string])[] = [
   [
     "has raw data and external data",
     tensorModel(256, raw, external({ location: "data" })),
-    `damaged: tensor "w": says "location" twice in its external_data / ${AGAIN}`,
+    `damaged: x.onnx: tensor "w": says "location" twice in its external_data / ${AGAIN}`,
   ],
   [
     "has an initializer twice",
@@ -157,8 +157,12 @@ export const REFUSALS: readonly (readonly [string, Uint8Array, string])[] = [
     at("missing"),
     'input: x.onnx: tensor "w" is in "missing", which is not there / Download the missing file.',
   ],
-  ["has its data in a directory", at("sub"), "input: sub: is not a regular file / undefined"],
-  ["has its data in an empty file", at("empty"), "damaged: empty: is empty (0 bytes) / Download the file again."],
+  ["has its data in a directory", at("sub"), "input: x.onnx: sub: is not a regular file / undefined"],
+  [
+    "has its data in an empty file",
+    at("empty"),
+    "damaged: x.onnx: empty: is empty (0 bytes) / Download the file again.",
+  ],
   [
     "has its data beyond the file's end",
     at("data", { offset: "3" }),

@@ -25,16 +25,15 @@ export interface OpenedOnnx {
 const KNOWN_IR = { least: 1n, most: 13n };
 
 /**
- * Opens a model by its .onnx file in a folder. Throws "input" for a
- * missing file, "damaged" when bytes contradict themselves, "unsupported" when they are fine and not known here.
+ * Opens a model by its .onnx file in a folder. Throws "input" for a missing file, "damaged" when bytes contradict themselves,
+ * "unsupported" when they are fine and not known here.
  */
 export async function openOnnx(folder: Folder, file: string): Promise<OpenedOnnx> {
   const source = folder.source(file);
   const model = await readModel(source, path.posix.basename(file));
-  const files = await dataFiles(model, folder, file);
   const inside = file.slice(0, file.lastIndexOf("/") + 1);
-  const graph: Graph = { model, files };
   try {
+    const graph: Graph = { model, files: await dataFiles(model, folder, file) };
     for (const tensor of tensorsOf(model)) checkTensor(graph, tensor);
     const tensors = initializers(graph, mainGraph(model));
     return { graph, tensors, shards: shardsOf(graph, tensors, inside) };
@@ -113,9 +112,9 @@ function shardsOf(graph: Graph, tensors: ReadonlyMap<string, TensorRef>, inside:
   });
 }
 
-/** What is said of a tensor, with the file that the tensor is in. */
+/** What is said of a tensor or a data file, with the model that it belongs to. */
 function inFile(error: unknown, file: string): unknown {
-  if (!(error instanceof ExpandError)) return error;
+  if (!(error instanceof ExpandError) || error.at === file) return error;
   return new ExpandError(error.tag, error.message, {
     at: file,
     ...(error.fix === undefined ? {} : { fix: error.fix }),
