@@ -12,6 +12,7 @@ import {
   TypeProtoSchema,
   ValueInfoProtoSchema,
 } from "../../graph/onnx.ts";
+import { nodesIn } from "../../graph/walk.ts";
 import { findBlocks } from "../../residual/find.ts";
 
 export interface Twin {
@@ -33,6 +34,8 @@ export function twinOf(graph: Graph): Twin | { readonly reason: string } {
     const values = [passages[0]?.input ?? "", ...passages.map((passage) => passage.output)];
     const borders = values.map((_, at) => `${found.prefix(0)}border/${at}`);
     const twin = cloneGraph(found.lowered);
+    // Names of nodes must differ, and nobody asks for them here: taking a fused node apart leaves two of its name.
+    for (const node of nodesIn(twin.model.graph?.node ?? [])) node.name = "";
     for (const [at, value] of values.entries()) expose(twin, value, borders[at] ?? "");
     return { model: encodeModel(twin.model), borders };
   } catch (error) {

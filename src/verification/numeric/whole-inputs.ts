@@ -1,6 +1,9 @@
 // What an ONNX model is fed: token ids, masks and positions by their names, empty caches, seeded numbers for the rest. Reads no weights.
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { ExpandError, quote } from "../../errors.ts";
+import { tensorAttribute } from "../../graph/attributes.ts";
+import type { TensorProto } from "../../graph/onnx.ts";
+import { nodesIn } from "../../graph/walk.ts";
 import type { Value, ValueInfo, Values } from "../../runtime/values.ts";
 import { emptyData, type ValueData } from "../../runtime/values.ts";
 import { generator, type Sitting } from "./inputs.ts";
@@ -64,11 +67,18 @@ function fill(
 /** Rows of the table that token ids are looked up in. Throws "unsupported" where it cannot be found. */
 export function vocabularyOf({ graph, config, location }: Checkpoint): number {
   const main = graph?.model.graph;
-  const tables = new Map(main?.initializer.map((each) => [each.name, Number(each.dims[0] ?? 0)]));
-  for (const { opType, input } of main?.node ?? []) {
+  const nodes = [...nodesIn(main?.node ?? [])];
+  const constants = nodes.filter(({ opType }) => opType === "Constant");
+  const tables = new Map<string, TensorProto | undefined>([
+    ...(main?.initializer ?? []).map((each) => [each.name, each] as const),
+    ...constants.map((node) => [node.output[0] ?? "", tensorAttribute(node, "value")] as const),
+  ]);
+  for (const { opType, input } of nodes) {
     const [first = "", second = ""] = input;
-    if (opType.startsWith("Gather") && IDS.test(second) && tables.has(first)) return tables.get(first) ?? 0;
-    if (opType === "EmbedLayerNormalization" && IDS.test(first)) return tables.get(input[2] ?? "") ?? 0;
+    const embeds = opType === "EmbedLayerNormalization" && IDS.test(first);
+    if (!embeds && !(opType.startsWith("Gather") && IDS.test(second))) continue;
+    const rows = Number(tables.get(embeds ? (input[2] ?? "") : first)?.dims[0] ?? 0);
+    if (rows > 0) return rows;
   }
   const said = config.dialect === "onnx" ? config.documents.get("config.json")?.get(["vocab_size"]) : undefined;
   if (typeof said === "number" && said > 0) return said;
