@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Faults planted into expanded checkpoints must be found by running both sides, and the block that has them must be named.
+"""Decoders of every family: their logits are transformers', their expansions compute the same, and planted faults are found.
 
     python decoder_faults.py WORK [part of a variant's name ...]
 
 Makes the models of decoder_logits.py in WORK/models (those that are missing), has decoder_faults.ts expand all of them into
-WORK/expanded and compare the numbers, plants the faults into copies of those in WORK/faults, and has them compared as well. The exit
-status is 1 if anything failed. Needs torch, transformers and safetensors.
+WORK/expanded and run both sides, plants faults into copies of those in WORK/faults, whose block must then be named, and has
+decoder_logits.ts compare the models with transformers. The exit status is 1 if anything failed. Needs torch, transformers and safetensors.
 """
 
 import json
@@ -205,6 +205,8 @@ FAULTS = {
 
 def make_models(folder, names):
     for name in names:
+        # decoder_logits.ts leaves it: a second model in the folder.
+        shutil.rmtree(folder / name / "onnx", ignore_errors=True)
         if (folder / name / "model.safetensors").exists():
             continue
         torch.manual_seed(zlib.crc32(name.encode()))
@@ -226,17 +228,17 @@ def plant(work, names):
     return cases
 
 
-def compare(what, work, names):
-    command = ["npx", "tsx", str(HERE / "decoder_faults.ts"), what, str(work), *names]
-    return subprocess.run(command, cwd=HERE.parent.parent).returncode
+def run(program, *words):
+    return subprocess.run(["npx", "tsx", str(HERE / program), *map(str, words)], cwd=HERE.parent.parent).returncode
 
 
 def main():
     work, parts = Path(sys.argv[1]).resolve(), sys.argv[2:]
     names = [name for name in decoder_logits.VARIANTS if not parts or any(part in name for part in parts)]
     make_models(work / "models", names)
-    failed = compare("identity", work, names)
-    failed |= compare("faults", work, plant(work, names))
+    failed = run("decoder_faults.ts", "identity", work, *names)
+    failed |= run("decoder_faults.ts", "faults", work, *plant(work, names))
+    failed |= run("decoder_logits.ts", work / "models", *names)
     sys.exit(failed)
 
 
