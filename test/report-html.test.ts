@@ -154,7 +154,7 @@ t.test("a finding and a number that refute mark their blocks", async (t) => {
         finding("original-differs", "x.weight", "differs", { block: 0 }),
         finding("asset-changed", "tokenizer.json", "differs", { block: 1 }),
       ],
-      numeric: numeric([{}, {}, { maxAbs: 0.25 }], {
+      numeric: numeric([{}, {}, { maxAbs: 0.25, maxRel: 0.125 }], {
         logits: { maxAbs: 0.5, maxRel: 0.125, differing: 100, total: 1000 },
         firstDifference: { block: 2, maxAbs: 0.25 },
       }),
@@ -167,9 +167,9 @@ t.test("a finding and a number that refute mark their blocks", async (t) => {
     "✗ not-identity",
     "refutes: original-differs x.weight differs Write AFTER again; tensors of BEFORE are copied byte for byte.",
     "warning: asset-changed tokenizer.json",
-    "logits 100 of 1000 differ largest difference 0.5 absolute, 0.125 relative tolerance 0 inputs 4 × 64 tokens, seed 7",
+    "logits 100 of 1000 differ largest difference 0.5, 0.125 of the largest logit tolerance 0: equality inputs 4 × 64 tokens, seed 7",
     "run on cpu, block by block, one block's weights at a time first difference block 2, by 0.25",
-    "Smallest 0 at block 0, largest 0.25 at block 2.",
+    "Smallest 0 at block 0, largest 0.125 at block 2.",
     "every original block is there, in order, byte for byte failed",
   ]) {
     t.match(said, text);
@@ -189,7 +189,9 @@ t.test(
     const far = htmlText(report({ numeric: numeric([{ norm: 0.01 }, { norm: 1 }, { norm: 100 }]) }));
     t.same(bars(far), ["original 4 block 0: 0.01", "original 52 block 1: 1", "original 100 block 2: 100"]);
     t.match(words(far), "logarithmic scale");
-    const lost = htmlText(report({ numeric: numeric([{ norm: Number.NaN, maxAbs: Number.NaN, nonFinite: 9 }, {}]) }));
+    const lost = htmlText(
+      report({ numeric: numeric([{ norm: Number.NaN, maxAbs: Number.NaN, maxRel: Number.NaN, nonFinite: 9 }, {}]) }),
+    );
     t.same(bars(lost), [
       "fault 100 block 0: NaN",
       "original 100 block 1: 1",
@@ -200,19 +202,20 @@ t.test(
   },
 );
 
-t.test("a tolerance is a line in the chart, and a difference below it no fault", async (t) => {
-  const blocks = [{ maxAbs: 1e-7 }, { maxAbs: 0.002 }];
+t.test("a tolerance is a line in the chart, and a difference below it no fault, but for copies", async (t) => {
+  const blocks = [
+    { maxAbs: 1, maxRel: 1e-7 },
+    { maxAbs: 1, maxRel: 0.002 },
+    { kind: "copy", maxAbs: 1e-9 },
+  ] as const;
   const page = htmlText(
     report({ mode: "numbers", numeric: numeric(blocks, { tolerance: 0.001, device: "cuda", method: "whole" }) }),
   );
   t.match(page, '<line class="limit"');
-  t.match(
-    words(page),
-    "Smallest 1.00e-7 at block 0, largest 0.002 at block 1. The dashed line is the tolerance, 0.001.",
-  );
+  t.match(words(page), "Smallest 0 at block 2, largest 0.002 at block 1. The dashed line is the tolerance, 0.001.");
   t.match(words(page), "Compared: what the models compute. Their bytes were not compared.");
   const looks = [...page.matchAll(/<rect class="(\w+)"/g)].map((match) => match[1]);
-  t.same(looks, ["original", "original", "original", "fault"]);
+  t.same(looks, ["original", "original", "copy", "original", "fault", "fault"]);
 });
 
 t.test("when nothing could be compared, the page says why and draws nothing", async (t) => {
@@ -228,7 +231,11 @@ t.test("two hundred blocks: every one is in the picture, the charts and the tabl
     return at % 5 === 4 ? { kind: "copy", from: at - 1, closed: ZERO } : { kind: "original", from: at };
   });
   const page = htmlText(
-    report({ mode: "both", blocks: many, numeric: numeric(many.map(({ kind }) => ({ kind, maxAbs: 1e-6 }))) }),
+    report({
+      mode: "both",
+      blocks: many,
+      numeric: numeric(many.map(({ kind }) => ({ kind, maxAbs: 1e-6, maxRel: 1e-6 }))),
+    }),
   );
   t.same(faults(page), []);
   t.equal(page.match(/<li class="(?:original|copy)/g)?.length, 200);

@@ -58,7 +58,7 @@ function faultyBlocks(report: VerificationReport): ReadonlySet<number> {
 /** Every block with its tensors and numbers, folded away on a screen. */
 export function blockTable(report: VerificationReport): Markup {
   const numbers = new Map((report.numeric?.blocks ?? []).map((each) => [each.at, each]));
-  const head = numbers.size === 0 ? [] : ["norm", "difference", "not finite"];
+  const head = numbers.size === 0 ? [] : ["norm", "difference", "relative", "not finite"];
   return html`<details><summary>Every block in a table</summary><div class="scroll">
 <table><thead><tr><th>block</th><th>is</th><th>closed by</th>${head.map((each) => html`<th class="number">${each}</th>`)}</tr></thead>
 <tbody>
@@ -71,7 +71,7 @@ function tableRow(block: FoundBlock, at: number, number: BlockComparison | undef
     (each) =>
       html`<div>${each.branch}: ${each.factor} ${each.tensors.map((name) => html`<code>${name}</code> `)}</div>`,
   );
-  const cells = [number?.norm, number?.maxAbs, number?.nonFinite].map(
+  const cells = [number?.norm, number?.maxAbs, number?.maxRel, number?.nonFinite].map(
     (value) => html`<td class="number">${value === undefined ? "" : shortNumber(value)}</td>`,
   );
   const from = block.from === undefined ? "" : block.kind === "copy" ? ` of ${block.from}` : ` ${block.from}`;

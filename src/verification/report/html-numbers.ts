@@ -10,9 +10,9 @@ const WIDE = 50;
 /** Both charts, or a sentence where there is nothing to draw. */
 export function charts(numeric: NumericComparison): Markup {
   const norms = numeric.blocks.map((block) => block.norm);
-  const differences = numeric.blocks.map((block) => block.maxAbs);
+  const differences = numeric.blocks.map((block) => block.maxRel);
   const faulty = numeric.blocks.map((block) => isFaulty(block, numeric.tolerance));
-  const none = differences.every((each) => each === 0);
+  const none = numeric.blocks.every((block) => block.maxAbs === 0);
   return html`${chart(numeric.blocks, norms, {
     title: "Hidden state after each block, root mean square",
     faulty: numeric.blocks.map((block) => block.nonFinite > 0),
@@ -22,7 +22,8 @@ ${
     ? html`<h3>Difference of each block</h3>
 <p>None: every original gives exactly what BEFORE's block gives, and every copy gives back exactly its input.</p>`
     : chart(numeric.blocks, differences, {
-        title: "Difference of each block, largest absolute: originals against BEFORE, copies against their input",
+        title:
+          "Difference of each block, as a share of its largest value: originals against BEFORE, copies against their input",
         faulty,
         ...(numeric.tolerance > 0 ? { limit: numeric.tolerance } : {}),
       })
@@ -36,9 +37,9 @@ export function shortNumber(value: number): string {
   return size >= 1e-3 && size < 1e6 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
 }
 
-/** Whether a block computes something else than it must. NaN is above every tolerance. */
+/** Whether a block computes something else than it must. A copy must give back its input exactly; NaN is above every tolerance. */
 export function isFaulty(block: BlockComparison, tolerance: number): boolean {
-  return block.nonFinite > 0 || !(block.maxAbs <= tolerance);
+  return block.nonFinite > 0 || !(block.kind === "copy" ? block.maxAbs === 0 : block.maxRel <= tolerance);
 }
 
 interface ChartOptions {

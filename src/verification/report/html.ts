@@ -89,8 +89,8 @@ function numbers(numeric: NumericComparison): Markup {
   const methods = { streamed: "block by block, one block's weights at a time", whole: "the ONNX models themselves" };
   const items: readonly (readonly [string, string])[] = [
     ["logits", `${logits.differing} of ${logits.total} differ`],
-    ["largest difference", `${shortNumber(logits.maxAbs)} absolute, ${shortNumber(logits.maxRel)} relative`],
-    ["tolerance", shortNumber(numeric.tolerance)],
+    ["largest difference", `${shortNumber(logits.maxAbs)}, ${shortNumber(logits.maxRel)} of the largest logit`],
+    ["tolerance", numeric.tolerance === 0 ? "0: equality" : `${shortNumber(numeric.tolerance)} of the largest value`],
     ["inputs", `${numeric.samples} × ${numeric.tokens} tokens, seed ${numeric.seed}`],
     ["run", `on ${numeric.device}, ${methods[numeric.method]}`],
     ...(first === undefined
