@@ -295,3 +295,16 @@ t.test("a model that computes something else is found", async (t) => {
   t.equal(check.holds, false);
   t.ok(check.prefill.maxRel > 1e-3 && check.decode.maxRel > 1e-3);
 });
+
+t.test("the README lists the model types that can be converted", async (t) => {
+  const { HF_READERS } = await import("../../src/decoder/hf/readers.ts");
+  const { GGUF_FAMILIES } = await import("../../src/decoder/gguf/families.ts");
+  const readme = fs.readFileSync(path.resolve(import.meta.dirname, "../../README.md"), "utf8");
+  const listed = (title: string): string[] => {
+    const start = readme.indexOf(`**${title}`);
+    const paragraph = readme.slice(readme.indexOf(":\n", start), readme.indexOf("\n\n", start));
+    return [...paragraph.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? "");
+  };
+  t.same(listed("Model types whose forward pass is known"), Object.keys(HF_READERS).sort());
+  t.same(listed("Architectures of GGUF files whose forward pass is known"), Object.keys(GGUF_FAMILIES).sort());
+});
