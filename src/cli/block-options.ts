@@ -2,7 +2,7 @@
 import type { Options } from "yargs";
 import type { PrepareOptions } from "../commands/plan.ts";
 import { numberList, wholeNumber } from "./values.ts";
-import { type Arguments, optional, text } from "./verb.ts";
+import { type Arguments, HUB_OPTIONS, optional, text } from "./verb.ts";
 
 const group = "Blocks:";
 
@@ -40,6 +40,7 @@ export const BLOCK_OPTIONS: Readonly<Record<string, Options>> = {
     choices: ["auto", "projections", "norm-gain"],
     describe: "What closes a copy's branches [default: auto]",
   },
+  ...HUB_OPTIONS,
   stack: { group, requiresArg: true, type: "string", describe: "Which stack, where a model has several (see inspect)" },
 };
 
@@ -57,6 +58,7 @@ export function prepareOptions(args: Arguments, signal: AbortSignal): PrepareOpt
       plan: "plan",
       zero: "zero",
       stack: "stack",
+      token: "token",
     }),
   };
 }

@@ -33,19 +33,20 @@ export async function main(
   }
 }
 
-/** `SOURCE OUT` means `expand SOURCE OUT` when SOURCE exists; any other first word must be a verb. */
+/** owner/name, with a revision or a path behind it: a repository of the Hub. */
+const REPOSITORY = /^(?:hf:\/\/.+|https?:\/\/.+|[A-Za-z0-9][\w.-]*\/[\w.-]+(?:[@:].+)?)$/;
+
+/** `SOURCE OUT` means `expand SOURCE OUT` when SOURCE exists or names a repository; any other first word must be a verb. */
 function withVerb(argv: readonly string[]): readonly string[] {
   const first = argv[0];
   if (first === undefined || first.startsWith("-") || first === "help" || VERB_NAMES.includes(first)) return argv;
-  if (fs.existsSync(first)) return ["expand", ...argv];
+  if (fs.existsSync(first) || REPOSITORY.test(first)) return ["expand", ...argv];
   const near = nearestVerb(first);
   if (near !== undefined) {
     throw new ExpandError("usage", `there is no command "${first}"`, { fix: `Did you mean "${near}"?` });
   }
   throw new ExpandError("usage", `"${first}" is neither a command nor a path that exists`, {
-    fix: /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/.test(first)
-      ? `Download the repository first (hf download ${first} --local-dir DIR) and name the directory.`
-      : "Run expand-checkpoint --help for the commands, or check the path.",
+    fix: "Run expand-checkpoint --help for the commands, or check the path.",
   });
 }
 

@@ -47,6 +47,16 @@ export const COMMON_OPTIONS: Readonly<Record<string, Options>> = {
   color: { choices: ["auto", "always", "never"], default: "auto", group: "Common:", describe: "Colours" },
 };
 
+/** For verbs that read checkpoints. */
+export const HUB_OPTIONS: Readonly<Record<string, Options>> = {
+  token: {
+    group: "Hub:",
+    requiresArg: true,
+    type: "string",
+    describe: "Token for owner/name [default: HF_TOKEN, HF_TOKEN_PATH or $HF_HOME/token]",
+  },
+};
+
 export function text(args: Arguments, name: string): string | undefined {
   const value = args[name];
   return typeof value === "string" ? value : undefined;

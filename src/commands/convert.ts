@@ -17,6 +17,8 @@ export type { LogitsCheck } from "./logits-check.ts";
 
 export interface ConvertOptions extends RunOptions, OnnxOptions {
   readonly source: string;
+  /** For repositories of the Hub; otherwise the environment's. */
+  readonly token?: string;
   /** A directory, absent or empty unless `force`. */
   readonly output: string;
   readonly format: "onnx";
@@ -56,7 +58,7 @@ export interface ConvertReport {
 /** Throws whatever opening, planning and writing refuse; logits that differ are in the report, not an error. */
 export async function* convert(options: ConvertOptions): Run<ConvertReport> {
   yield { kind: "phase", name: "read headers" };
-  const checkpoint = await openCheckpoint(options.source);
+  const checkpoint = await openCheckpoint(options.source, options);
   refuse(checkpoint, options);
   const conversion = await planOnnxConversion(checkpoint, options);
   const { spec, graph, notes } = conversion;
@@ -91,6 +93,7 @@ function refuse(checkpoint: Checkpoint, { output }: ConvertOptions): void {
       fix: "Name a directory.",
     });
   }
+  if (checkpoint.repository !== undefined) return;
   const location = path.resolve(checkpoint.location);
   const shards = new Set(checkpoint.shards.map(({ source }) => path.dirname(source.path ?? location)));
   const target = path.resolve(output);

@@ -195,6 +195,7 @@ function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions
 }
 
 function refuseInsideSource(checkpoint: Checkpoint, names: OutputNames): void {
+  if (checkpoint.repository !== undefined) return;
   const location = path.resolve(checkpoint.location);
   const isDirectory = fs.statSync(location).isDirectory();
   const target = path.join(names.directory, names.file ?? "");

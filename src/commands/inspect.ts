@@ -12,6 +12,8 @@ import { type Understood, understandCheckpoint } from "./understanding.ts";
 
 export interface InspectOptions extends RunOptions {
   readonly source: string;
+  /** For repositories of the Hub; otherwise the environment's. */
+  readonly token?: string;
   readonly stack?: string;
   /** Also list every tensor. */
   readonly tensors?: boolean;
@@ -48,13 +50,15 @@ export interface InspectReport {
     readonly notes: readonly string[];
     readonly blocks: readonly InspectedBlock[];
   };
+  /** For a repository of the Hub: the commit that was read, and the bytes that it took. */
+  readonly hub?: { readonly commit: string; readonly received: number };
   readonly refusal?: { readonly message: string; readonly fix?: string };
   readonly tensors?: readonly { readonly name: string; readonly dtype: string; readonly shape: readonly number[] }[];
 }
 
 export async function* inspect(options: InspectOptions): Run<InspectReport> {
   yield { kind: "phase", name: "read headers" };
-  const checkpoint = await openCheckpoint(options.source);
+  const checkpoint = await openCheckpoint(options.source, options);
   const understood = await attempt(checkpoint, options.stack);
   const architecture = "refusal" in understood ? undefined : await describe(understood, options.signal);
   return {
@@ -65,6 +69,9 @@ export async function* inspect(options: InspectOptions): Run<InspectReport> {
       tensors: tensors.length,
     })),
     ...totals(checkpoint),
+    ...(checkpoint.repository === undefined
+      ? {}
+      : { hub: { commit: checkpoint.repository.commit, received: checkpoint.repository.received } }),
     ...(architecture === undefined ? {} : { architecture }),
     ...("refusal" in understood ? { refusal: understood.refusal } : {}),
     ...(options.tensors === true ? { tensors: listTensors(checkpoint) } : {}),

@@ -1,6 +1,5 @@
 // The verb `mask`: the frozen/trainable split of an expanded checkpoint again, in a trainer's dialect.
 
-import fs from "node:fs";
 import path from "node:path";
 import type { Architecture } from "../architecture/architecture.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
@@ -10,11 +9,14 @@ import { isIdentityBlock } from "../expansion/liveness.ts";
 import { type Mask, maskFor, parseMask } from "../expansion/mask.ts";
 import { exportMask, type Recipe, type RecipeName } from "../expansion/recipes/recipes.ts";
 import { openCheckpoint } from "../formats/open.ts";
+import { localFolder } from "../tensor/folder.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface MaskOptions extends RunOptions {
   /** Path of an expanded checkpoint. */
   readonly source: string;
+  /** For repositories of the Hub; otherwise the environment's. */
+  readonly token?: string;
   readonly stack?: string;
   /** Which blocks are copies. Default: what mask.json beside the checkpoint says, else the blocks that add nothing. */
   readonly blocks?: readonly number[];
@@ -32,7 +34,7 @@ export interface MaskReport {
 /** Throws "plan" when no block is a copy by any of the three ways. */
 export async function* mask(options: MaskOptions): Run<MaskReport> {
   yield { kind: "phase", name: "read headers" };
-  const opened = await openCheckpoint(options.source);
+  const opened = await openCheckpoint(options.source, options);
   const { checkpoint, architecture } = await understandCheckpoint(opened, options.stack);
   const { copies, plan, found } = await findCopies(checkpoint, architecture, options);
   const value = maskFor(architecture, opened, copies, plan);
@@ -47,7 +49,7 @@ interface Found {
 
 async function findCopies(checkpoint: Checkpoint, architecture: Architecture, options: MaskOptions): Promise<Found> {
   if (options.blocks !== undefined) return { copies: options.blocks, plan: undefined, found: "given" };
-  const saved = savedMask(checkpoint);
+  const saved = await savedMask(checkpoint);
   if (saved !== undefined) return { copies: saved.blocks, plan: saved.plan, found: "mask.json" };
   const copies: number[] = [];
   for (const block of architecture.blocks) {
@@ -62,11 +64,13 @@ async function findCopies(checkpoint: Checkpoint, architecture: Architecture, op
 }
 
 /** The mask beside a checkpoint: mask.json in its directory, or STEM.mask.json beside a GGUF file. */
-function savedMask(checkpoint: Checkpoint): { blocks: readonly number[]; plan: string | undefined } | undefined {
-  const file = checkpoint.shards[0]?.source.path;
-  if (file === undefined) return undefined;
-  const stem = path.basename(file).replace(/(?:-\d{5}-of-\d{5})?\.[^.]+$/, "");
-  const candidates = ["mask.json", `${stem}.mask.json`].map((name) => path.join(path.dirname(file), name));
-  const found = candidates.find((candidate) => fs.existsSync(candidate));
-  return found === undefined ? undefined : parseMask(found, fs.readFileSync(found));
+async function savedMask(checkpoint: Checkpoint): Promise<ReturnType<typeof parseMask> | undefined> {
+  const [shard] = checkpoint.shards;
+  if (shard === undefined) return undefined;
+  const { path: file } = shard.source;
+  const folder = checkpoint.repository ?? (file === undefined ? undefined : localFolder(path.dirname(file)));
+  const stem = path.posix.basename(shard.name).replace(/(?:-\d{5}-of-\d{5})?\.[^.]+$/, "");
+  const found = ["mask.json", `${stem}.mask.json`].find((name) => folder?.kind(name) === "file");
+  const source = found === undefined ? undefined : folder?.source(found);
+  return source === undefined ? undefined : parseMask(source.name, await source.read(0, source.size));
 }

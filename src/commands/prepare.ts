@@ -16,8 +16,10 @@ import { carryOut } from "./carry-out.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface PrepareOptions extends RunOptions, PlacementOptions {
-  /** Path of a checkpoint: directory or file. */
+  /** Path of a checkpoint (directory or file), or a repository of the Hub. */
   readonly source: string;
+  /** For repositories of the Hub; otherwise the environment's. */
+  readonly token?: string;
   /** Which stack of blocks to expand, where a model has several ("encoder", "decoder", "text", "vision"). */
   readonly stack?: string;
   /** Path of a saved plan, or of a mergekit passthrough YAML. Excludes the placement options. */
@@ -36,7 +38,7 @@ export interface Prepared {
 export async function* prepare(options: PrepareOptions): Run<Prepared> {
   yield { kind: "phase", name: "read headers" };
   const saved = options.plan === undefined ? undefined : await readPlanFile(options.plan, options);
-  const opened = await openCheckpoint(options.source);
+  const opened = await openCheckpoint(options.source, options);
   const stack = options.stack ?? (saved?.kind === "plan" ? saved.plan.stack : undefined);
   const understood = await understandCheckpoint(opened, stack);
   const { checkpoint, architecture } = understood;

@@ -22,9 +22,11 @@ export function jsonText(report: VerificationReport): string {
 }
 
 export interface VerifyOptions extends ProverOptions {
-  /** Paths of checkpoints. */
+  /** Paths of checkpoints, or repositories of the Hub. */
   readonly before: string;
   readonly after: string;
+  /** For repositories of the Hub; otherwise the environment's. */
+  readonly token?: string;
   /** One sequence, tokenized by BEFORE's tokenizer.json, instead of seeded ones. */
   readonly prompt?: string;
 }
@@ -34,8 +36,8 @@ export async function* verify(options: VerifyOptions): Run<VerificationReport> {
   const prover = await openProver(options);
   try {
     yield { kind: "phase", name: "read headers" };
-    const before = await openCheckpoint(options.before);
-    const after = await openCheckpoint(options.after);
+    const before = await openCheckpoint(options.before, options);
+    const after = await openCheckpoint(options.after, options);
     return yield* prover.prove(before, after);
   } finally {
     await prover.close();

@@ -47,7 +47,11 @@ export async function openCheckpoint(location: string, options: OpenOptions = {}
 async function openRemote(address: HubAddress, options: OpenOptions, location: string): Promise<Checkpoint> {
   const { openRepository } = await import("../hub/repository.ts");
   const { hubSettings } = await import("../hub/settings.ts");
-  const repository = await openRepository(address, hubSettings(options.token), options.signal);
+  const repository = await openRepository(address, hubSettings(options.token), options.signal).catch(
+    (error: unknown) => {
+      throw orPath(error, location);
+    },
+  );
   try {
     const checkpoint = await openFolder(repository, address.path ?? "", location);
     return { ...checkpoint, repository };
@@ -55,6 +59,15 @@ async function openRemote(address: HubAddress, options: OpenOptions, location: s
     repository.close();
     throw error;
   }
+}
+
+/** What is neither on this machine nor on the Hub was as likely meant to be a path. */
+function orPath(error: unknown, location: string): unknown {
+  if (!(error instanceof ExpandError) || error.tag !== "network" || location.includes("://")) return error;
+  const fix = `${error.fix ?? ""} (There is no path ${location} on this machine.)`.trimStart();
+  const { at } = error;
+  const message = at === undefined ? error.message : error.message.slice(at.length + 2);
+  return new ExpandError(error.tag, message, { ...(at === undefined ? {} : { at }), fix, cause: error.cause });
 }
 
 /** `inner` is a directory or a file of the folder. */

@@ -2,13 +2,14 @@
 import fs from "node:fs";
 import { ExpandError } from "../errors.ts";
 import { type ByteSource, fileSource, readFully } from "../tensor/source.ts";
+import { SourceStream } from "../tensor/stream.ts";
 import { sourceFailure } from "./failure.ts";
 import type { JobSource } from "./job.ts";
 
 export class OpenSources {
   readonly #sources: readonly JobSource[];
   readonly #descriptors = new Map<number, number>();
-  #stream: OpenStream | undefined;
+  #stream: SourceStream | undefined;
 
   constructor(sources: readonly JobSource[]) {
     this.#sources = sources;
@@ -51,10 +52,9 @@ export class OpenSources {
   }
 
   async #receive(source: ByteSource, from: number, target: Uint8Array, end: number): Promise<void> {
-    if (source.stream === undefined) return target.set(await source.read(from, target.length));
     if (this.#stream?.continues(source, from) !== true) {
       await this.#stream?.close();
-      this.#stream = new OpenStream(source, source.stream(from, end - from), from);
+      this.#stream = new SourceStream(source, from, end);
     }
     await this.#stream.fill(target);
   }
@@ -75,44 +75,6 @@ export class OpenSources {
     const source = this.#sources[index];
     if (source === undefined) throw new ExpandError("bug", `the job has no source ${index}`);
     return source;
-  }
-}
-
-/** One run of a streaming source, taken in pieces of the reader's size. */
-class OpenStream {
-  readonly #source: ByteSource;
-  readonly #pieces: AsyncIterator<Uint8Array>;
-  #at: number;
-  #rest: Uint8Array = new Uint8Array(0);
-
-  constructor(source: ByteSource, pieces: AsyncIterable<Uint8Array>, from: number) {
-    this.#source = source;
-    this.#pieces = pieces[Symbol.asyncIterator]();
-    this.#at = from;
-  }
-
-  continues(source: ByteSource, from: number): boolean {
-    return source === this.#source && from === this.#at;
-  }
-
-  async fill(target: Uint8Array): Promise<void> {
-    for (let done = 0; done < target.length; ) {
-      if (this.#rest.length === 0) {
-        const next = await this.#pieces.next();
-        if (next.done === true)
-          throw new ExpandError("bug", "a stream ended before its run", { at: this.#source.name });
-        this.#rest = next.value;
-      }
-      const piece = this.#rest.subarray(0, target.length - done);
-      target.set(piece, done);
-      this.#rest = this.#rest.subarray(piece.length);
-      done += piece.length;
-    }
-    this.#at += target.length;
-  }
-
-  async close(): Promise<void> {
-    await this.#pieces.return?.();
   }
 }
 

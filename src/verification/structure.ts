@@ -53,7 +53,7 @@ export async function* verifyStructure(
       seconds: seconds(),
     };
   } finally {
-    comparison.close();
+    await comparison.close();
   }
 }
 

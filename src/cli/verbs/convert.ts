@@ -4,7 +4,7 @@ import type { ConvertOptions, ConvertReport } from "../../commands/convert.ts";
 import { ExpandError } from "../../errors.ts";
 import { formatBytes } from "../terminal.ts";
 import { byteSize } from "../values.ts";
-import { type Arguments, optional, text, type Verb, type VerbContext } from "../verb.ts";
+import { type Arguments, HUB_OPTIONS, optional, text, type Verb, type VerbContext } from "../verb.ts";
 
 const OPTIONS: Readonly<Record<string, Options>> = {
   format: {
@@ -60,6 +60,7 @@ const OPTIONS: Readonly<Record<string, Options>> = {
     default: true,
     describe: "Go on where a killed run stopped (--no-resume)",
   },
+  ...HUB_OPTIONS,
   verify: {
     group: "Proof:",
     requiresArg: true,
@@ -106,6 +107,7 @@ function convertOptions(args: Arguments, context: VerbContext): ConvertOptions {
       hash: "hash",
       resume: "resume",
       verify: "verify",
+      token: "token",
     }),
   };
 }

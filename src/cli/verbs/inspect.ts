@@ -1,7 +1,7 @@
 // The words of `inspect`.
 import type { InspectOptions, InspectReport } from "../../commands/inspect.ts";
 import { formatBytes, formatCount, formatTable } from "../terminal.ts";
-import { optional, text, type Verb } from "../verb.ts";
+import { HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 export const inspectVerb: Verb = {
   name: "inspect",
@@ -9,11 +9,13 @@ export const inspectVerb: Verb = {
   summary: "Shows what a checkpoint is made of, and which of its blocks add exactly nothing. Reads headers only.",
   options: {
     stack: { group: "Inspect:", requiresArg: true, type: "string", describe: "Which stack, where a model has several" },
+    ...HUB_OPTIONS,
     tensors: { group: "Inspect:", type: "boolean", default: false, describe: "List every tensor" },
   },
   examples: [
     ["inspect ./Llama-3.2-1B", "architecture, blocks, sizes"],
     ["inspect model-Q4_K_M.gguf --tensors", "with every tensor"],
+    ["inspect Qwen/Qwen3-0.6B", "a repository of the Hub: only headers are transferred"],
     ["inspect ./expanded --json", "for scripts"],
   ],
   exits: "0 understood, 2 usage, 3 cannot be read, or would be refused by expand",
@@ -22,7 +24,7 @@ export const inspectVerb: Verb = {
     const options: InspectOptions = {
       source: text(args, "source") ?? "",
       signal: context.signal,
-      ...optional<InspectOptions>(args, { stack: "stack", tensors: "tensors" }),
+      ...optional<InspectOptions>(args, { stack: "stack", tensors: "tensors", token: "token" }),
     };
     const report = await context.finish(inspect(options));
     context.terminal.report(context.json ? JSON.stringify(report) : inspectText(report));
@@ -39,6 +41,9 @@ function inspectText(report: InspectReport): string {
     `checkpoint  ${checkpoint.format}, ${report.shards.length} files, ${checkpoint.tensors} tensors, ${formatBytes(checkpoint.bytes)}, ${formatCount(report.parameters)} parameters`,
     `types       ${dtypes.join(", ")}`,
   ];
+  if (report.hub !== undefined) {
+    lines.push(`hub         commit ${report.hub.commit}, ${formatBytes(report.hub.received)} transferred`);
+  }
   if (architecture !== undefined) lines.push(...architectureLines(architecture));
   if (refusal !== undefined) {
     lines.push(`refused     ${refusal.message}`);

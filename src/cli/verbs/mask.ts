@@ -3,7 +3,7 @@ import type { MaskOptions } from "../../commands/mask.ts";
 import { RECIPE_NAMES } from "../../commands/recipe-names.ts";
 import { ExpandError } from "../../errors.ts";
 import { numberList } from "../values.ts";
-import { optional, text, type Verb } from "../verb.ts";
+import { HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 export const maskVerb: Verb = {
   name: "mask",
@@ -19,6 +19,7 @@ export const maskVerb: Verb = {
       coerce: numberList("blocks"),
     },
     stack: { group: "Mask:", requiresArg: true, type: "string", describe: "Which stack was expanded" },
+    ...HUB_OPTIONS,
   },
   examples: [
     ["mask ./expanded --for axolotl", "lines for an axolotl configuration"],
@@ -31,7 +32,7 @@ export const maskVerb: Verb = {
     const options: MaskOptions = {
       source: text(args, "expanded") ?? "",
       signal: context.signal,
-      ...optional<MaskOptions>(args, { recipe: "for", blocks: "blocks", stack: "stack" }),
+      ...optional<MaskOptions>(args, { recipe: "for", blocks: "blocks", stack: "stack", token: "token" }),
     };
     const report = await context.finish(mask(options));
     if (report.result.kind === "refused") {

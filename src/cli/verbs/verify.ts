@@ -5,7 +5,7 @@ import type { VerificationReport, VerifyOptions } from "../../commands/verify.ts
 import { ExpandError } from "../../errors.ts";
 import { tellGithub } from "../github.ts";
 import { numberOptions, numbersOf, promptOptions } from "../number-options.ts";
-import { optional, text, type Verb } from "../verb.ts";
+import { HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 /** How each kind of report file is written, by its ending. */
 const RENDERERS = { ".json": "jsonText", ".md": "markdownText", ".xml": "junitText", ".html": "htmlText" } as const;
@@ -27,6 +27,7 @@ export const verifyVerb: Verb = {
     stack: { group: "Proof:", requiresArg: true, type: "string", describe: "Which stack was expanded" },
     ...numberOptions("Running the models:"),
     ...promptOptions("Running the models:"),
+    ...HUB_OPTIONS,
     report: {
       group: "Report:",
       requiresArg: true,
@@ -54,7 +55,7 @@ export const verifyVerb: Verb = {
       before: text(args, "before") ?? "",
       after: text(args, "after") ?? "",
       signal: context.signal,
-      ...optional<VerifyOptions>(args, { mode: "mode", stack: "stack" }),
+      ...optional<VerifyOptions>(args, { mode: "mode", stack: "stack", token: "token" }),
       ...numbersOf(args),
     };
     const work = async (): Promise<VerificationReport> => {
