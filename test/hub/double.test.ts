@@ -1,11 +1,10 @@
 // The Hub double under the real client: what the tests of reading and publishing stand on.
-import fs from "node:fs";
-import path from "node:path";
 import {
   commit,
   createBranch,
   createRepo,
   downloadFile,
+  HubApiError,
   listFiles,
   modelInfo,
   uploadFiles,
@@ -31,7 +30,22 @@ async function upload(hub: HubDouble, files: Readonly<Record<string, Uint8Array 
   });
 }
 
-const FILES = { "config.json": '{"a": 1}', "model.safetensors": noise(300_000), "sub/other.bin": noise(70_001, 2) };
+/** The status that a call of the client fails with. */
+async function statusOf(call: Promise<unknown>): Promise<number | undefined> {
+  const error: unknown = await call.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  return error instanceof HubApiError ? error.statusCode : undefined;
+}
+
+const FILES = {
+  "config.json": '{"a": 1}',
+  "model.safetensors": noise(300_000),
+  "zeros.bin": new Uint8Array(200_000),
+  "floats.bin": new Uint8Array(Float32Array.from({ length: 50_001 }, (_, i) => i / 7).buffer),
+  "sub/other.bin": noise(70_001, 2),
+};
 
 for (const [way, options] of [
   ["whole", {}],
@@ -45,11 +59,14 @@ for (const [way, options] of [
     await createRepo({ ...how });
     const done = await upload(hub, FILES);
     t.match(done?.commit.oid, /^[0-9a-f]{40}$/);
-    t.same(hub.files("tester/m"), [".gitattributes", ...Object.keys(FILES)]);
+    t.same(hub.files("tester/m"), [".gitattributes", ...Object.keys(FILES).sort()]);
     for (const [name, data] of Object.entries(FILES)) {
       t.ok(Buffer.from(data).equals((await hub.content("tester/m", name)) ?? Buffer.alloc(0)), `${name} at the Hub`);
       const back = await downloadFile({ ...how, path: name });
-      t.ok(Buffer.from(data).equals(Buffer.from((await back?.arrayBuffer()) ?? [])), `${name} comes back`);
+      t.ok(
+        Buffer.from(data).equals(Buffer.from((await back?.arrayBuffer()) ?? new ArrayBuffer(0))),
+        `${name} comes back`,
+      );
     }
     const listed: string[] = [];
     for await (const entry of listFiles({ ...how, recursive: true })) listed.push(`${entry.type} ${entry.path}`);
@@ -57,7 +74,7 @@ for (const [way, options] of [
       listed.filter((entry) => entry.startsWith("directory")),
       ["directory sub"],
     );
-    t.equal(listed.length, 5);
+    t.equal(listed.length, 7);
     const before = hub.log.length;
     await upload(hub, FILES);
     const sent = hub.log.slice(before).filter(({ host }) => host === "storage");
@@ -74,10 +91,10 @@ t.test("a repository that is there, a stale parent, a pull request, a branch, an
   t.teardown(() => hub.close());
   const how = { repo: "tester/m", accessToken: hub.token, hubUrl: hub.url };
   await createRepo({ ...how, private: true });
-  await t.rejects(createRepo(how), { statusCode: 409 });
+  await t.equal(await statusOf(createRepo(how)), 409);
   const first = await upload(hub, { "a.txt": "one" });
   const second = await upload(hub, { "a.txt": "two" }, { parentCommit: first?.commit.oid });
-  await t.rejects(upload(hub, { "a.txt": "three" }, { parentCommit: first?.commit.oid }), { statusCode: 412 });
+  await t.equal(await statusOf(upload(hub, { "a.txt": "three" }, { parentCommit: first?.commit.oid })), 412);
   const request = await upload(hub, { "b.bin": noise(10) }, { isPullRequest: true });
   t.equal(request?.pullRequestUrl, `${hub.url}/tester/m/discussions/1`);
   t.same(hub.files("tester/m"), [".gitattributes", "a.txt"]);
@@ -95,9 +112,9 @@ t.test("a repository that is there, a stale parent, a pull request, a branch, an
     additionalFields: ["sha"],
   });
   t.equal(sha, second?.commit.oid);
-  await t.rejects(upload(hub, { "a.txt": "x" }, { accessToken: hub.readToken }), { statusCode: 403 });
-  await t.rejects(whoAmI({ accessToken: "hf_unknown", hubUrl: hub.url }), { statusCode: 401 });
-  await t.rejects(modelInfo({ name: "tester/m", hubUrl: hub.url }), { statusCode: 401 });
+  await t.equal(await statusOf(upload(hub, { "a.txt": "x" }, { accessToken: hub.readToken })), 403);
+  await t.equal(await statusOf(whoAmI({ accessToken: "hf_unknown", hubUrl: hub.url })), 401);
+  await t.equal(await statusOf(modelInfo({ name: "tester/m", hubUrl: hub.url })), 401);
 });
 
 t.test("faults come where they are asked for: a lost answer has done its work", async (t) => {
@@ -108,7 +125,7 @@ t.test("faults come where they are asked for: a lost answer has done its work", 
   await t.rejects(upload(hub, { "a.txt": "one" }));
   t.equal(String(await hub.content("tester/m", "a.txt")), "one");
   hub.faults.push({ kind: "status", status: 503, retryAfter: "7", path: /batch$/ });
-  await t.rejects(upload(hub, { "b.bin": noise(9) }), { statusCode: 503 });
+  await t.equal(await statusOf(upload(hub, { "b.bin": noise(9) })), 503);
   t.equal(await hub.content("tester/m", "b.bin"), undefined);
 });
 
@@ -127,5 +144,4 @@ t.test("large files are served from another origin, by signed addresses that exp
   t.equal((await part.arrayBuffer()).byteLength, 16);
   hub.signature = "another";
   t.equal((await fetch(location)).status, 403);
-  t.ok(fs.existsSync(path.dirname(import.meta.filename)));
 });

@@ -83,7 +83,8 @@ async function storage(site: Site, call: Call): Promise<Answer> {
   if (object !== undefined) return method === "PUT" ? putObject(site, call, object) : stored(site, call, object);
   const part = /^\/parts\/([^/]+)\/(\d+)$/.exec(path);
   if (part !== null && method === "PUT") return putPart(site, call, part[1] ?? "", Number(part[2]));
-  if (method === "POST" && /^\/cas\/v1\/xorbs\/default\/[0-9a-f]{64}$/.test(path)) return putXorb(call);
+  const xorb = /^\/cas\/v1\/xorbs\/default\/([0-9a-f]{64})$/.exec(path)?.[1];
+  if (xorb !== undefined && method === "POST") return putXorb(site, call, xorb);
   if (method === "POST" && path === "/cas/v1/shards") return putShard(site, call);
   return refuse(404, undefined, `no route ${method} ${path}`);
 }
