@@ -2,6 +2,7 @@
 import type { LayoutBlock } from "../architecture/layout.ts";
 import { ExpandError, quote } from "../errors.ts";
 import type { GraphBlocks } from "./blocks.ts";
+import type { LoweredNode } from "./lower.ts";
 
 /**
  * Throws "plan" for a copy behind a block whose output the graph hands out (a reader of hidden states by number would miss it), and for one
@@ -23,6 +24,16 @@ export function checkBorders(blocks: GraphBlocks, layout: readonly LayoutBlock[]
         fix: "Choose another place with --after, or export the model without this output.",
       });
     }
+    if (last < 0 && blocks.bodies.some(({ lowered }) => [...lowered.values()].some(isInEmbedding))) {
+      throw new ExpandError(
+        "plan",
+        "the first norm is inside the embedding's node, and taken out of it it rounds in another way",
+        {
+          at: `copy ${at} of block ${from}`,
+          fix: "Place no copy before the first block.",
+        },
+      );
+    }
     if (last >= 0 || !blocks.blocks[from]?.rounds) continue;
     throw new ExpandError(
       "plan",
@@ -33,4 +44,8 @@ export function checkBorders(blocks: GraphBlocks, layout: readonly LayoutBlock[]
       },
     );
   }
+}
+
+function isInEmbedding({ part, fused }: LoweredNode): boolean {
+  return part === "norm" && fused.opType === "EmbedLayerNormalization";
 }

@@ -55,6 +55,8 @@ function takeApart(node: NodeProto, taken: Set<string>): readonly Part[] | undef
   const epsilon = attributeOf(node, "epsilon");
   const norm = create(NodeProtoSchema, {
     ...labels(node),
+    // No two nodes of a graph may have one name.
+    name: embedding && node.name !== "" ? `${node.name}.norm` : node.name,
     opType: slots.norm,
     input: inputs,
     output: [normed],

@@ -11,6 +11,7 @@ import { renumberScopes } from "./scopes.ts";
 export class BodyExpansion {
   /** Parts of fused nodes, originals' and copies'. */
   readonly lowered = new Map<NodeProto, LoweredNode>();
+  readonly copies = new Set<NodeProto>();
   readonly #graph: GraphProto;
   /** As they were, by index; the graph's list grows. */
   readonly #nodes: readonly NodeProto[];
@@ -89,6 +90,7 @@ export class BodyExpansion {
       for (const [slot, name] of weights.get(index) ?? []) node.input[slot] = name;
       if (node.name !== "") node.name = prefix + node.name;
       renumberScopes(node, from, at);
+      this.copies.add(node);
       const part = this.lowered.get(source);
       if (part !== undefined) this.lowered.set(node, part);
       return [node];

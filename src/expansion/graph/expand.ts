@@ -31,7 +31,7 @@ export function expandGraph(blocks: GraphBlocks, plan: Pick<Plan, "blocks">): Gr
     const passages = blocks.blocks.map((block) => passageOf(block, at));
     const expansion = new BodyExpansion(graph, lowered, passages, blocks, at);
     expansion.insert(layout);
-    raiseGraph(graph, expansion.lowered);
+    raiseGraph(graph, expansion.lowered, expansion.copies);
     graph.valueInfo = [];
     if (place !== undefined) twinOutputs(graph, blocks, layout, at);
   }

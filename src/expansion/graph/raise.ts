@@ -6,9 +6,13 @@ import { readsOf } from "../../graph/walk.ts";
 import { NORMS } from "../../residual/forms.ts";
 import { fusedSlots, type LoweredNode } from "../../residual/lower.ts";
 
-/** `lowered`: nodes of the graph that stand for a part of a fused one. */
-export function raiseGraph(graph: GraphProto, lowered: ReadonlyMap<NodeProto, LoweredNode>): void {
-  new Raising(graph, lowered).run();
+/** `lowered`: nodes of the graph that stand for a part of a fused one. `copies`: those that are not the original's. */
+export function raiseGraph(
+  graph: GraphProto,
+  lowered: ReadonlyMap<NodeProto, LoweredNode>,
+  copies: ReadonlySet<NodeProto>,
+): void {
+  new Raising(graph, lowered).run(copies);
 }
 
 class Raising {
@@ -29,12 +33,16 @@ class Raising {
     }
   }
 
-  run(): void {
+  run(copies: ReadonlySet<NodeProto>): void {
     const raised = new Map<NodeProto, NodeProto>();
     const isPart = (node: NodeProto): boolean => this.#lowered.get(node)?.part === "norm";
-    // A sum that lost its norm to a copy may get a plain one instead: the same kernel goes on adding it up.
+    // An original's sum that lost its norm gets a copy's plain one instead: the same kernel goes on adding it up. An original's plain norm
+    // stays plain: another kernel would round in another way.
     const norms = this.#graph.node.filter(({ opType }) => Object.hasOwn(NORMS, opType));
-    for (const norm of [...norms.filter(isPart), ...norms.filter((node) => !isPart(node) && isPlain(node))]) {
+    for (const norm of [
+      ...norms.filter(isPart),
+      ...norms.filter((node) => !isPart(node) && copies.has(node) && isPlain(node)),
+    ]) {
       const sum = this.#makers.get(norm.input[0] ?? "");
       if (sum === undefined || this.#removed.has(sum)) continue;
       const fused = this.#lowered.get(norm)?.fused;
