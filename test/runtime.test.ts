@@ -15,7 +15,8 @@ import { openRuntime } from "../src/runtime/runtime.ts";
 import type { Value } from "../src/runtime/values.ts";
 
 const real = findInstallation();
-const runtime = await openRuntime({ device: "cpu" });
+// One thread: more would wait for each other by spinning, on a machine that has other work.
+const runtime = await openRuntime({ device: "cpu", threads: 1 });
 t.teardown(() => runtime.close());
 
 const floats = (shape: readonly number[], ...values: number[]): Value => ({

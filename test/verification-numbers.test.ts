@@ -92,7 +92,8 @@ const GEMMA2: TinyHf = {
   },
 };
 
-const runtime = await openRuntime({ device: "cpu" });
+// One thread: more would wait for each other by spinning, on a machine that has other work.
+const runtime = await openRuntime({ device: "cpu", threads: 1 });
 t.teardown(() => runtime.close());
 const directory = t.testdir({});
 

@@ -83,7 +83,8 @@ export class Lockstep {
     const against = compare(output, expected);
     const holds = isWithin(against, this.#tolerance);
     const spare = left - (this.#before.blocks - this.#next);
-    const kind = holds || spare < 0 ? "original" : guess(self, against);
+    const kind =
+      holds || spare < 0 ? "original" : guess(self, updateDistance([output, input], [expected, this.#state]));
     if (kind === "copy") return this.#step(at, kind, output, self, false);
     const step = this.#step(at, kind, output, against, holds);
     this.#consume(expected);
@@ -153,11 +154,27 @@ function sameNumbers(a: State, b: State): boolean {
   return compare(a, b).differing === 0;
 }
 
-/** What a block is that neither returns its input nor gives what BEFORE's next block gives. */
-function guess(self: Measure, against: Measure): Step["kind"] {
-  if (self.torn > 0 || against.torn > 0) return "unknown";
-  const ratio = Math.sqrt(self.squares / against.squares);
+/**
+ * What a block is that neither returns its input nor gives what BEFORE's next block gives, by what it adds to its input: next to nothing,
+ * or about what that block adds.
+ */
+function guess(self: Measure, against: number): Step["kind"] {
+  if (self.torn > 0 || !Number.isFinite(against)) return "unknown";
+  const ratio = Math.sqrt(self.squares / against);
   return ratio * CLEARLY < 1 ? "copy" : ratio > CLEARLY ? "original" : "unknown";
+}
+
+/** Sum of squares of (output - input) on one side less that on the other. Behind a difference, states alone say little. */
+function updateDistance(found: readonly [State, State], expected: readonly [State, State]): number {
+  let squares = 0;
+  for (const [index, output] of found[0].entries()) {
+    const [input, other, before] = [found[1][index], expected[0][index], expected[1][index]];
+    for (let at = 0; at < output.length; at++) {
+      const distance = (output[at] ?? 0) - (input?.[at] ?? 0) - ((other?.[at] ?? 0) - (before?.[at] ?? 0));
+      squares += distance * distance;
+    }
+  }
+  return squares;
 }
 
 function sentence({ at, kind, from, holds, maxAbs }: Step): string {

@@ -1,0 +1,150 @@
+// ONNX models, run whole: expansions of every export flavour are identity in numbers, and planted faults are named at their block.
+
+import fs from "node:fs";
+import path from "node:path";
+import t from "tap";
+import { VOCABULARY } from "../fixtures/onnx/options.ts";
+import { type OnnxFlavour, tinyOnnx, writeTinyOnnx } from "../fixtures/onnx.ts";
+import type { Checkpoint } from "../src/checkpoint/checkpoint.ts";
+import { expand } from "../src/commands/expand.ts";
+import { finish } from "../src/events.ts";
+import { openCheckpoint } from "../src/formats/open.ts";
+import { cloneGraph, inlineTensor, tensorOf } from "../src/graph/graph.ts";
+import { decodeModel, encodeModel, type TensorProto } from "../src/graph/onnx.ts";
+import { findBlocks } from "../src/residual/find.ts";
+import { openRuntime } from "../src/runtime/runtime.ts";
+import { terminalText } from "../src/verification/report/terminal.ts";
+import type { VerificationReport } from "../src/verification/report.ts";
+import { verifyNumbers } from "../src/verification/verify.ts";
+
+// One thread: more would wait for each other by spinning, on a machine that has other work.
+const runtime = await openRuntime({ device: "cpu", threads: 1 });
+t.teardown(() => runtime.close());
+t.setTimeout(120_000);
+const directory = t.testdir({});
+
+/** Blocks 0 (copy of 0) 1 (copy of 1) 2. */
+async function pair(flavour: OnnxFlavour): Promise<{ before: Checkpoint; after: Checkpoint }> {
+  const [source, output] = [path.join(directory, flavour), path.join(directory, `${flavour}-expanded`)];
+  writeTinyOnnx(source, tinyOnnx(flavour));
+  await finish(expand({ source, output, after: [0, 1], verify: "none" }));
+  return { before: await openCheckpoint(source), after: await openCheckpoint(output) };
+}
+
+const numbers = (before: Checkpoint, after: Checkpoint): Promise<VerificationReport> =>
+  finish(verifyNumbers(before, after, runtime, { samples: 2, tokens: 16 }));
+
+/** Plain, fused, quantized, and with the newest operators; test/expansion/graph.test.ts has the others. */
+const FLAVOURS: readonly OnnxFlavour[] = ["traced", "fused-gpt2", "genai", "genai-int4", "opset23"];
+
+for (const flavour of FLAVOURS) {
+  t.test(
+    `${flavour}: an expansion gives the same outputs, bit for bit, and each copy gives back its input`,
+    async (t) => {
+      const { before, after } = await pair(flavour);
+      const report = await numbers(before, after);
+      t.equal(report.verdict, "identity", report.reason ?? "");
+      t.same(report.findings, []);
+      t.match(report.numeric, { device: "cpu", method: "whole", samples: 2, tokens: 16, tolerance: 0 });
+      t.match(report.numeric?.logits, { maxAbs: 0, differing: 0, total: 2 * 16 * VOCABULARY });
+      t.same(
+        report.numeric?.blocks.map(({ kind, from, maxAbs }) => [kind, from, maxAbs]),
+        [
+          ["original", 0, 0],
+          ["copy", 0, 0],
+          ["original", 1, 0],
+          ["copy", 1, 0],
+          ["original", 2, 0],
+        ],
+      );
+    },
+  );
+}
+
+t.test(
+  "norms fused with half-precision sums: a stated tolerance for the outputs, equality for every block of the twins",
+  async (t) => {
+    const { before, after } = await pair("genai-fp16");
+    const report = await numbers(before, after);
+    t.equal(report.verdict, "identity");
+    t.equal(report.numeric?.tolerance, 0.005);
+    t.ok((report.numeric?.logits.maxRel ?? 1) < 0.005);
+    t.ok(report.numeric?.blocks.every((block) => block.maxAbs === 0));
+    t.match(terminalText(report), /^identity: AFTER computes what BEFORE computes, within 0\.005\n/);
+    const strict = await finish(verifyNumbers(before, after, runtime, { tolerance: 0 }));
+    t.equal(strict.verdict, "not-identity");
+    t.same(
+      strict.findings.map((each) => each.code),
+      ["logits-differ"],
+    );
+  },
+);
+
+t.test("branches of a merged decoder: outputs are compared, blocks are not looked at", async (t) => {
+  const { before, after } = await pair("merged");
+  const report = await numbers(before, after);
+  t.equal(report.verdict, "identity");
+  t.equal(report.numeric?.logits.differing, 0);
+  t.same(report.numeric?.blocks, []);
+  t.match(terminalText(report), /\n {2}states {4}not looked at$/);
+});
+
+/** The model of a checkpoint with its initializers edited, written beside its data files. */
+async function edited(
+  checkpoint: Checkpoint,
+  name: string,
+  edit: (tensor: TensorProto) => Promise<TensorProto | undefined>,
+): Promise<Checkpoint> {
+  const { graph } = checkpoint;
+  if (graph === undefined) throw new Error("the test edits graphs");
+  const own = cloneGraph(graph);
+  const main = own.model.graph;
+  for (const [at, tensor] of (main?.initializer ?? []).entries()) {
+    const made = await edit(tensor);
+    if (made !== undefined && main !== undefined) main.initializer[at] = made;
+  }
+  const folder = path.join(directory, name);
+  fs.cpSync(checkpoint.location, folder, { recursive: true });
+  fs.writeFileSync(path.join(folder, "model.onnx"), encodeModel(decodeModel(encodeModel(own.model))));
+  return openCheckpoint(folder);
+}
+
+/** Other values for a tensor of f32, up to `size`. */
+function filled(tensor: TensorProto, size: number): TensorProto {
+  const count = tensor.dims.reduce((product, size) => product * Number(size), 1);
+  const values = Float32Array.from({ length: count }, (_, at) => (size * (((at * 7) % 11) - 5)) / 5);
+  return inlineTensor(tensor.name, "F32", tensor.dims.map(Number), new Uint8Array(values.buffer));
+}
+
+t.test("a copy's projection that is not zero, and an original's other weight, are named at their blocks", async (t) => {
+  const { before, after } = await pair("traced-nocache");
+  const { graph } = after;
+  if (graph === undefined) throw new Error("it brings a graph");
+  const blocks = findBlocks(graph).blocks;
+  const zeros = async (tensor: TensorProto): Promise<boolean> => {
+    const ref = tensorOf(graph, tensor);
+    if (ref.dtype !== "F32" || ref.shape.length !== 2) return false;
+    const data = ref.kind === "fill" ? ref.pattern : await ref.source.read(ref.offset, ref.bytes);
+    return data.every((byte) => byte === 0);
+  };
+  const inBlock = (at: number): Set<string> => new Set(blocks[at]?.tensors.map((each) => each.initializer));
+  const copy = inBlock(3);
+  const open = await edited(after, "open", async (tensor) =>
+    copy.has(tensor.name) && (await zeros(tensor)) ? filled(tensor, 0.01) : undefined,
+  );
+  const first = await numbers(before, open);
+  t.equal(first.verdict, "not-identity");
+  t.equal(first.numeric?.firstDifference?.block, 3);
+  t.equal(first.findings[0]?.block, 3);
+  const original = inBlock(2);
+  const other = await edited(after, "other", async (tensor) =>
+    original.has(tensor.name) && tensor.dims.length === 2 ? filled(tensor, 0.5) : undefined,
+  );
+  const second = await numbers(before, other);
+  t.equal(second.verdict, "not-identity");
+  t.equal(second.numeric?.firstDifference?.block, 2);
+  t.match(
+    second.findings.map((each) => each.code),
+    ["state-differs", "logits-differ"],
+  );
+});
