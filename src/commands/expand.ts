@@ -109,7 +109,9 @@ async function* expandWith(options: ExpandOptions, prover: Prover | undefined): 
   ];
   const files = yield* writeFiles(names.directory, large, finals, write);
   for (const entry of earlier) if (!all.includes(entry.name)) removeStale(names.directory, entry);
-  const verification = prover === undefined ? undefined : yield* prove(prover, checkpoint, names, files);
+  const verification =
+    prover === undefined ? undefined : yield* prove(prover, checkpoint, expansion, openingPath(names, files), options);
+  if (verification !== undefined) save(names, verification);
   return {
     output: openingPath(names, files),
     plan,
@@ -146,20 +148,23 @@ async function handOver(
   return { mask, refused, sidecars };
 }
 
-/** Reads back what was written, from disk, with no knowledge of the plan. */
+/** Reads back what was written, from disk. The proof has no knowledge of the plan. */
 async function* prove(
   prover: Prover,
   before: Checkpoint,
-  names: OutputNames,
-  files: readonly WrittenFile[],
+  expansion: Expansion,
+  output: string,
+  { signal }: ExpandOptions,
 ): Run<VerificationReport> {
-  const after = await openCheckpoint(openingPath(names, files));
-  const report = yield* prover.prove(before, after);
-  fs.writeFileSync(
-    path.join(names.directory, names.sidecar("verification.json")),
-    `${JSON.stringify(report, null, 2)}\n`,
-  );
-  return report;
+  const after = await openCheckpoint(output);
+  if (before.repository === undefined) return yield* prover.prove(before, after);
+  const { standIn } = await import("./stand-in.ts");
+  return yield* prover.prove(yield* standIn(before, expansion, after, signal), after);
+}
+
+function save(names: OutputNames, report: VerificationReport): void {
+  const file = path.join(names.directory, names.sidecar("verification.json"));
+  fs.writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
 }
 
 /**

@@ -22,6 +22,7 @@ export function remoteSource(client: HubClient, file: RemoteFile, resolve: URL, 
     name,
     size: file.size,
     identity: `hub:${file.etag}:${file.size}`,
+    ...(/^[0-9a-f]{64}$/.test(file.etag) ? { sha256: file.etag } : {}),
     read: (offset, length) => remote.read(offset, length),
     stream: (offset, length) => remote.stream(offset, length),
   };

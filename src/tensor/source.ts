@@ -12,6 +12,8 @@ export interface ByteSource {
   readonly path?: string;
   /** Changes when the content may have changed (size, mtime and inode of a file). */
   readonly identity: string;
+  /** Of all its bytes, in hexadecimal, where a listing says it. */
+  readonly sha256?: string;
   /** Exactly `length` bytes at `offset`. Throws "damaged" when they are not there. Meant for headers: allocates `length`. */
   read(offset: number, length: number): Promise<Uint8Array>;
   /** The same bytes in pieces, for long runs, where every read costs a round trip. */

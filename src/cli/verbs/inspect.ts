@@ -16,7 +16,6 @@ export const inspectVerb: Verb = {
     ["inspect ./Llama-3.2-1B", "architecture, blocks, sizes"],
     ["inspect model-Q4_K_M.gguf --tensors", "with every tensor"],
     ["inspect Qwen/Qwen3-0.6B", "a repository of the Hub: only headers are transferred"],
-    ["inspect ./expanded --json", "for scripts"],
   ],
   exits: "0 understood, 2 usage, 3 cannot be read, or would be refused by expand",
   run: async (args, context) => {
