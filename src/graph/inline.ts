@@ -17,6 +17,8 @@ import { definitionsOf, domainOf, MAX_NESTING, nodesIn, topGraphs } from "./walk
 /** Functions that call each other twice and again double the nodes with each level; no model comes near this. */
 const MAX_NODES = 1_000_000;
 
+const INLINE_FIRST = "Inline the functions with onnx.inliner first.";
+
 /**
  * The same computation without functions; the graph itself when it has none. Names inside get the calling node's name in front.
  * Throws "unsupported" where a body needs other versions of operators than the model, "damaged" for functions that call themselves.
@@ -26,6 +28,7 @@ export function inlineFunctions(graph: Graph): Graph {
   const inlined = cloneGraph(graph);
   const { model } = inlined;
   const inliner = new Inliner(model);
+  for (const top of topGraphs(model)) inliner.measure(top);
   for (const top of topGraphs(model)) inliner.inlineInto(top);
   inliner.importOpsets();
   model.functions = [];
@@ -37,6 +40,7 @@ class Inliner {
   readonly #functions: ReadonlyMap<string, FunctionProto>;
   readonly #names: Names;
   readonly #used = new Set<FunctionProto>();
+  readonly #sizes = new Map<FunctionProto, number>();
   #nodes = 0;
 
   constructor(model: ModelProto) {
@@ -48,8 +52,18 @@ class Inliner {
     );
   }
 
+  /** Call it for all graphs before the first is inlined: it refuses what would never end. */
+  measure(graph: GraphProto): void {
+    this.#nodes += this.#sizeOf(graph.node, []);
+    if (this.#nodes <= MAX_NODES) return;
+    throw new ExpandError("unsupported", `makes more than ${MAX_NODES} nodes when its functions are inlined`, {
+      at: `graph ${quote(graph.name)}`,
+      fix: INLINE_FIRST,
+    });
+  }
+
   inlineInto(graph: GraphProto): void {
-    graph.node = this.#expand(graph.node, []);
+    graph.node = this.#expand(graph.node);
   }
 
   /** A body may use domains that the model does not import; those of the functions themselves are no longer needed. */
@@ -75,35 +89,48 @@ class Inliner {
     });
   }
 
-  /** `calls` are the functions around these nodes, outermost first. */
-  #expand(nodes: readonly NodeProto[], calls: readonly FunctionProto[]): NodeProto[] {
+  /** How many nodes these become. `calls` are the functions around them, outermost first. */
+  #sizeOf(nodes: readonly NodeProto[], calls: readonly FunctionProto[]): number {
+    let size = 0;
+    for (const node of nodesIn(nodes)) {
+      const body = this.#functionOf(node);
+      if (body === undefined) {
+        size++;
+        continue;
+      }
+      if (calls.includes(body)) fail("damaged", node, `calls function ${quote(body.name)} from inside itself`);
+      if (calls.length >= MAX_NESTING)
+        fail("unsupported", node, `is inside ${MAX_NESTING} functions; no more are supported`);
+      const known = this.#sizes.get(body) ?? this.#sizeOf(body.node, [...calls, body]);
+      this.#sizes.set(body, known);
+      size += known;
+    }
+    return size;
+  }
+
+  #functionOf({ domain, opType, overload }: NodeProto): FunctionProto | undefined {
+    return this.#functions.get(keyOf(domain, opType, overload));
+  }
+
+  #expand(nodes: readonly NodeProto[]): NodeProto[] {
     const expanded: NodeProto[] = [];
     for (const node of nodes) {
-      for (const inner of graphAttributes(node)) inner.node = this.#expand(inner.node, calls);
-      const body = this.#functions.get(keyOf(node.domain, node.opType, node.overload));
+      for (const inner of graphAttributes(node)) inner.node = this.#expand(inner.node);
+      const body = this.#functionOf(node);
       if (body === undefined) expanded.push(node);
-      else for (const each of this.#call(node, body, calls)) expanded.push(each);
+      else for (const each of this.#call(node, body)) expanded.push(each);
     }
     return expanded;
   }
 
-  #call(node: NodeProto, body: FunctionProto, calls: readonly FunctionProto[]): readonly NodeProto[] {
-    if (calls.includes(body)) fail("damaged", node, `calls function ${quote(body.name)} from inside itself`);
-    if (calls.length >= MAX_NESTING)
-      fail("unsupported", node, `is inside ${calls.length} functions; ${MAX_NESTING} are supported`);
+  #call(node: NodeProto, body: FunctionProto): readonly NodeProto[] {
     this.#used.add(body);
-    this.#nodes += body.node.length;
-    if (this.#nodes > MAX_NODES)
-      fail("unsupported", node, `makes more than ${MAX_NODES} nodes when functions are inlined`);
     if (node.input.length > body.input.length || node.output.length > body.output.length) {
       const takes = `${body.input.length} inputs and ${body.output.length} outputs`;
-      fail(
-        "damaged",
-        node,
-        `has ${node.input.length} inputs and ${node.output.length} outputs; the function has ${takes}`,
-      );
+      const has = `${node.input.length} inputs and ${node.output.length} outputs`;
+      fail("damaged", node, `has ${has}; the function has ${takes}`);
     }
-    return this.#expand([...bodyNodes(node, body, this.#names)], [...calls, body]);
+    return this.#expand([...bodyNodes(node, body, this.#names)]);
   }
 }
 
@@ -133,5 +160,5 @@ function refuseVersions(body: FunctionProto, domain: string, version: bigint, pr
 }
 
 function fail(tag: "damaged" | "unsupported", node: NodeProto, message: string): never {
-  throw new ExpandError(tag, message, { at: nodeLabel(node), fix: "Inline the functions with onnx.inliner first." });
+  throw new ExpandError(tag, message, { at: nodeLabel(node), fix: INLINE_FIRST });
 }
