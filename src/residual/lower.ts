@@ -11,15 +11,23 @@ export interface LoweredNode {
   readonly fused: NodeProto;
 }
 
-/** The norm inside a fused node, the slots of its gain and bias, of the bias that is added first, and the output that holds the sum. */
-const FUSED: Readonly<Record<string, { norm: string; gain: number; shift?: number; bias?: number; sum: number }>> = {
+/** The norm inside a fused node, slots of its gain and bias and of the bias that is added to the sum, and the output that holds the sum. */
+export interface FusedSlots {
+  readonly norm: string;
+  readonly gain: number;
+  readonly shift?: number;
+  readonly bias?: number;
+  readonly sum: number;
+}
+
+const FUSED: Readonly<Record<string, FusedSlots>> = {
   SkipLayerNormalization: { norm: "LayerNormalization", gain: 2, shift: 3, bias: 4, sum: 3 },
   SkipSimplifiedLayerNormalization: { norm: "SimplifiedLayerNormalization", gain: 2, bias: 3, sum: 3 },
   EmbedLayerNormalization: { norm: "LayerNormalization", gain: 5, shift: 6, sum: 2 },
 };
 
 /** Slots of a fused node's parts; undefined for any other node. */
-export function fusedSlots({ opType, domain }: NodeProto): (typeof FUSED)[string] | undefined {
+export function fusedSlots({ opType, domain }: NodeProto): FusedSlots | undefined {
   return domain === "com.microsoft" && Object.hasOwn(FUSED, opType) ? FUSED[opType] : undefined;
 }
 
@@ -50,45 +58,31 @@ function takeApart(node: NodeProto, taken: Set<string>): readonly Part[] | undef
   const embedding = node.opType === "EmbedLayerNormalization";
   if (!embedding && node.output.slice(1, slots.sum).some((name) => name !== "")) return undefined;
   const sum = node.output[slots.sum] || fresh(`${normed}.sum`, taken);
-  const inputs = [sum, node.input[slots.gain] ?? ""];
-  if (slots.shift !== undefined && node.input[slots.shift]) inputs.push(node.input[slots.shift] ?? "");
-  const epsilon = attributeOf(node, "epsilon");
-  const norm = create(NodeProtoSchema, {
-    ...labels(node),
-    // No two nodes of a graph may have one name.
-    name: embedding && node.name !== "" ? `${node.name}.norm` : node.name,
-    opType: slots.norm,
-    input: inputs,
-    output: [normed],
-    attribute: epsilon === undefined ? [] : [epsilon],
-  });
-  if (embedding)
-    return [
-      [embeddingOf(node, slots, sum, taken), undefined],
-      [norm, "norm"],
-    ];
+  const norm = [normOf(node, slots, sum, embedding ? ".norm" : ""), "norm"] as const;
+  if (embedding) return [[embeddingOf(node, slots, sum, taken), undefined], norm];
   const [x = "", skip = ""] = node.input;
   const bias = slots.bias === undefined ? "" : (node.input[slots.bias] ?? "");
-  const add = (part: "skip" | "sum", operands: string[], output: string) =>
-    create(NodeProtoSchema, {
-      ...labels(node),
-      name: node.name === "" ? "" : `${node.name}.${part}`,
-      opType: "Add",
-      input: operands,
-      output: [output],
-    });
   // In the order of the kernel (onnxruntime skip_layer_norm.cc), so that Adds that stay Adds round as it does.
-  if (bias === "")
-    return [
-      [add("sum", [x, skip], sum), "sum"],
-      [norm, "norm"],
-    ];
+  if (bias === "") return [[addOf(node, "sum", [x, skip], sum), "sum"], norm];
   const both = fresh(`${normed}.skip`, taken);
-  return [
-    [add("skip", [x, skip], both), "skip"],
-    [add("sum", [both, bias], sum), "sum"],
-    [norm, "norm"],
-  ];
+  return [[addOf(node, "skip", [x, skip], both), "skip"], [addOf(node, "sum", [both, bias], sum), "sum"], norm];
+}
+
+/** `suffix` keeps names of nodes apart: runtimes refuse two of one name. */
+function normOf(node: NodeProto, slots: FusedSlots, sum: string, suffix: string): NodeProto {
+  const [gain = "", shift = ""] = [slots.gain, slots.shift].map((slot) => (slot === undefined ? "" : node.input[slot]));
+  const epsilon = attributeOf(node, "epsilon");
+  return create(NodeProtoSchema, {
+    ...labels(node, suffix),
+    opType: slots.norm,
+    input: shift === "" ? [sum, gain] : [sum, gain, shift],
+    output: [node.output[0] ?? ""],
+    attribute: epsilon === undefined ? [] : [epsilon],
+  });
+}
+
+function addOf(node: NodeProto, part: "skip" | "sum", operands: string[], output: string): NodeProto {
+  return create(NodeProtoSchema, { ...labels(node, `.${part}`), opType: "Add", input: operands, output: [output] });
 }
 
 /** The embedding without its norm: only the sum is read. */
@@ -99,8 +93,8 @@ function embeddingOf(node: NodeProto, slots: { readonly sum: number }, sum: stri
   return made;
 }
 
-function labels({ name, metadataProps }: NodeProto): Pick<NodeProto, "name" | "metadataProps"> {
-  return { name, metadataProps };
+function labels({ name, metadataProps }: NodeProto, suffix: string): Pick<NodeProto, "name" | "metadataProps"> {
+  return { name: name === "" ? "" : name + suffix, metadataProps };
 }
 
 function fresh(wish: string, taken: Set<string>): string {

@@ -7,6 +7,7 @@ import { ExpandError } from "../errors.ts";
 import type { GraphBlock, GraphBlocks } from "./blocks.ts";
 import { checkBorders } from "./clearance.ts";
 import { findBlocks } from "./find.ts";
+import { checkInterface } from "./interface.ts";
 
 export interface GraphArchitecture extends Architecture {
   readonly graphBlocks: GraphBlocks;
@@ -16,6 +17,7 @@ export interface GraphArchitecture extends Architecture {
 export function understandGraph(checkpoint: Checkpoint): GraphArchitecture {
   if (checkpoint.graph === undefined) throw new ExpandError("bug", `${checkpoint.location} has no graph`);
   const graphBlocks = findBlocks(checkpoint.graph);
+  checkInterface(graphBlocks);
   const { blocks, prefix, period } = graphBlocks;
   const tensors = blocks.flatMap((block) => block.tensors);
   const stems = new Map(tensors.map(({ name, stem }) => [name, stem]));
