@@ -1,4 +1,4 @@
-# Writes tiny random decoders as ONNX, each by an exporter of other people: `onnx_exports.py OUT [NAME...]`. One folder for each; prints
+# Writes tiny random decoders as ONNX, each by an exporter of other people: `onnx_exports.py OUT [EXPORTER...]`. One folder for each; prints
 # "made NAME" or "unmade NAME: why" for each, and never fails for one.
 import contextlib
 import io
@@ -40,12 +40,26 @@ BERT = dict(
     num_attention_heads=2,
     max_position_embeddings=64,
 )
+PEGASUS = dict(
+    vocab_size=96,
+    d_model=32,
+    encoder_layers=2,
+    decoder_layers=BLOCKS,
+    encoder_attention_heads=2,
+    decoder_attention_heads=2,
+    encoder_ffn_dim=64,
+    decoder_ffn_dim=64,
+    max_position_embeddings=64,
+)
+T5 = dict(vocab_size=96, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_decoder_layers=BLOCKS, num_heads=2)
 WIDE = dict(SIZES, hidden_size=64, head_dim=32, intermediate_size=128)
 CONFIGS = {
     "llama": lambda: transformers.LlamaConfig(**SIZES),
     "qwen2": lambda: transformers.Qwen2Config(**{k: v for k, v in SIZES.items() if k != "head_dim"}),
     "gemma": lambda: transformers.GemmaConfig(**SIZES),
     "gpt2": lambda: transformers.GPT2Config(**GPT2),
+    "pegasus": lambda: transformers.PegasusConfig(**PEGASUS),
+    "t5": lambda: transformers.T5Config(**T5),
     "bert": lambda: transformers.BertConfig(**BERT),
     # The builder's int4 blocks hold 32 weights, and its GroupQueryAttention wants heads of a multiple of 16.
     "llama-wide": lambda: transformers.LlamaConfig(**WIDE),
@@ -56,7 +70,8 @@ def model_of(name):
     torch.manual_seed(0)
     config = CONFIGS[name]()
     config._attn_implementation = "eager"
-    kind = transformers.AutoModel if name == "bert" else transformers.AutoModelForCausalLM
+    kinds = {"bert": transformers.AutoModel, "pegasus": transformers.AutoModelForSeq2SeqLM}
+    kind = {**kinds, "t5": kinds["pegasus"]}.get(name, transformers.AutoModelForCausalLM)
     model = kind.from_config(config).eval()
     # Fresh norms are all ones and biases all zeros: give every tensor values of its own.
     with torch.no_grad():
@@ -111,6 +126,24 @@ def optimum(name, out, task, **options):
     onnx_export_from_model(model_of(name), output=out, task=task, opset=18, do_validation=False, **options)
 
 
+def merged(name, out):
+    """The model twice, in the branches of an `If`. This release exports one model for both, so both branches are that one."""
+    from optimum.onnx import merge_decoders
+
+    optimum(name, out, "text-generation-with-past")
+    single = (out / "model.onnx").rename(out / "single.onnx")
+    merge_decoders(single, single, save_path=out / "model.onnx")
+    single.unlink()
+
+
+def crossed(name, out):
+    """The decoder of an encoder-decoder, with and without a past in the branches of an `If`."""
+    optimum(name, out, "text2text-generation-with-past")
+    for single in ("decoder_model", "decoder_with_past_model"):
+        (out / f"{single}.onnx").unlink()
+    (out / "decoder_model_merged.onnx").rename(out / "model.onnx")
+
+
 def save_model(name, folder):
     """A checkpoint with a tokenizer, as the builder wants it."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -135,6 +168,8 @@ EXPORTS = {
     **{f"torchscript-{name}": (torch_onnx, name, False) for name in ("llama", "gpt2", "qwen2", "gemma", "bert")},
     **{f"dynamo-{name}": (torch_onnx, name, True) for name in ("llama", "gpt2", "qwen2", "gemma", "bert")},
     **{f"optimum-{name}": (optimum, name, "text-generation-with-past") for name in ("llama", "gpt2", "qwen2", "gemma")},
+    **{f"optimum-merged-{name}": (merged, name) for name in ("llama", "gpt2")},
+    **{f"optimum-crossed-{name}": (crossed, name) for name in ("pegasus", "t5")},
     "optimum-bert": (optimum, "bert", "feature-extraction"),
     "genai-llama-fp32": (genai, "llama-wide", "fp32"),
     "genai-llama-int4": (genai, "llama-wide", "int4"),
@@ -144,8 +179,8 @@ EXPORTS = {
 
 def main():
     out = Path(sys.argv[1])
-    wanted = sys.argv[2:] or list(EXPORTS)
-    for name in wanted:
+    wanted = tuple(sys.argv[2:])
+    for name in [each for each in EXPORTS if each.startswith(wanted or "")]:
         make, *args = EXPORTS[name]
         folder = out / name
         folder.mkdir(parents=True, exist_ok=True)
