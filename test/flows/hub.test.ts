@@ -1,0 +1,167 @@
+// From a repository of the Hub to an expanded checkpoint, as a user sees it: ranges only, nothing twice, local files where the cache has them.
+import fs from "node:fs";
+import path from "node:path";
+import t, { type Test } from "tap";
+import { main } from "../../src/cli/main.ts";
+import { type HubDouble, startHub } from "../hub/double.ts";
+
+const fixtures = path.resolve(import.meta.dirname, "../../fixtures");
+const stories = path.resolve(import.meta.dirname, "../../../shared/data/stories260K/hf");
+
+/** Runs one command line against a double, with an empty cache of its own. */
+async function run(t: Test, hub: HubDouble, words: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const written = { out: "", err: "" };
+  const stream = (name: "out" | "err") => ({
+    write: (text: string) => {
+      written[name] += text;
+      return true;
+    },
+    isTTY: false,
+  });
+  const saved = { ...process.env };
+  const home = t.testdirName;
+  Object.assign(process.env, { HF_ENDPOINT: hub.url, HF_HOME: path.join(home, "..", "no-home"), ...env });
+  delete process.env.HF_TOKEN;
+  if (env.HF_TOKEN !== undefined) process.env.HF_TOKEN = env.HF_TOKEN;
+  try {
+    const code = await main([...words, "--no-progress"], {
+      out: stream("out") as unknown as NodeJS.WriteStream,
+      err: stream("err") as unknown as NodeJS.WriteStream,
+    });
+    return { code, ...written };
+  } finally {
+    for (const key of Object.keys(process.env)) if (!(key in saved)) delete process.env[key];
+    Object.assign(process.env, saved);
+  }
+}
+
+function directoryFiles(directory: string): Record<string, Uint8Array> {
+  const names = fs.readdirSync(directory).filter((name) => fs.statSync(path.join(directory, name)).isFile());
+  return Object.fromEntries(names.map((name) => [name, fs.readFileSync(path.join(directory, name))]));
+}
+
+function sameFiles(t: Test, one: string, other: string): void {
+  const mine = fs.readdirSync(one).filter((name) => name !== "verification.json" && name !== "manifest.json");
+  for (const name of mine) {
+    const same = fs.readFileSync(path.join(one, name)).equals(fs.readFileSync(path.join(other, name)));
+    t.ok(same, `${name} has the bytes of the local run`);
+  }
+}
+
+async function hubWith(t: Test, repositories: Readonly<Record<string, string>>): Promise<HubDouble> {
+  const hub = await startHub({ pageSize: 3 });
+  t.teardown(() => hub.close());
+  for (const [repo, directory] of Object.entries(repositories)) hub.add(repo, directoryFiles(directory));
+  return hub;
+}
+
+/** Bytes that ranges brought. */
+function transferred(hub: HubDouble): number {
+  return hub.log.reduce((sum, { range, status }) => {
+    const found = /^bytes=(\d+)-(\d+)$/.exec(range ?? "");
+    return found === null || status !== 206 ? sum : sum + Number(found[2]) - Number(found[1]) + 1;
+  }, 0);
+}
+
+for (const name of ["llama", "llama-sharded", "mixtral"]) {
+  t.test(
+    `${name} expands from the Hub to the bytes of the local run, and is proved without a second download`,
+    async (t) => {
+      const source = path.join(fixtures, name);
+      const hub = await hubWith(t, { [`owner/${name}`]: source });
+      const home = t.testdir();
+      const local = path.join(home, "local");
+      const remote = path.join(home, "remote");
+      t.equal((await run(t, hub, ["expand", source, local, "--every", "2"])).code, 0);
+      hub.log.length = 0;
+      const result = await run(t, hub, [`owner/${name}`, remote, "--every", "2"]);
+      t.equal(result.code, 0, result.err);
+      t.match(result.out, "identity: AFTER is an identity expansion of BEFORE");
+      t.match(result.out, `before    owner/${name} (safetensors`);
+      sameFiles(t, local, remote);
+      const weights = fs.readdirSync(source).filter((file) => file.endsWith(".safetensors"));
+      const size = weights.reduce((sum, file) => sum + fs.statSync(path.join(source, file)).size, 0);
+      const written = fs.readdirSync(remote).filter((file) => file.endsWith(".safetensors"));
+      const grown = written.reduce((sum, file) => sum + fs.statSync(path.join(remote, file)).size, 0);
+      t.ok(transferred(hub) < size + grown, `${transferred(hub)} bytes for a source of ${size} that grows to ${grown}`);
+    },
+  );
+}
+
+t.test("inspect transfers headers only, and says how many bytes", async (t) => {
+  const hub = await hubWith(t, {});
+  const commit = hub.add("owner/llama", directoryFiles(path.join(fixtures, "llama")));
+  const result = await run(t, hub, ["inspect", "owner/llama", "--json"]);
+  const report = JSON.parse(result.out);
+  t.equal(report.architecture.blocks.length, 4);
+  t.equal(report.hub.commit, commit);
+  t.ok(report.hub.received > 0 && report.hub.received < 40_000, `${report.hub.received} bytes`);
+});
+
+t.test("a file inside a repository, a revision and hf:// are understood", async (t) => {
+  const hub = await hubWith(t, {});
+  hub.add(
+    "owner/quantized",
+    { "README.md": "x", "m.gguf": fs.readFileSync(path.join(fixtures, "llama.gguf")) },
+    { branch: "dev" },
+  );
+  hub.add("owner/quantized", { "README.md": "no weights here" });
+  for (const words of ["owner/quantized@dev", "owner/quantized@dev:m.gguf", "hf://owner/quantized@dev/m.gguf"]) {
+    const result = await run(t, hub, ["inspect", words]);
+    t.equal(result.code, 0, `${words}: ${result.err}`);
+    t.match(result.out, /checkpoint {2}gguf, 1 files/, words);
+  }
+});
+
+t.test("verify compares a repository with a directory, byte for byte", async (t) => {
+  const source = path.join(fixtures, "llama");
+  const hub = await hubWith(t, { "owner/llama": source });
+  const out = path.join(t.testdir(), "out");
+  t.equal((await run(t, hub, ["expand", source, out, "--add", "1"])).code, 0);
+  t.equal((await run(t, hub, ["verify", "owner/llama", out])).code, 0);
+  const shard = path.join(out, "model.safetensors");
+  const bytes = fs.readFileSync(shard);
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+  fs.writeFileSync(shard, bytes);
+  const broken = await run(t, hub, ["verify", "owner/llama", out]);
+  t.equal(broken.code, 1, broken.out);
+});
+
+t.test("a private repository needs the token, which goes to the Hub and nowhere else", async (t) => {
+  const hub = await hubWith(t, {});
+  hub.add("owner/secret", directoryFiles(path.join(fixtures, "llama")), { private: true });
+  const out = path.join(t.testdir(), "out");
+  const without = await run(t, hub, ["owner/secret", out]);
+  t.equal(without.code, 5);
+  t.match(without.err, "set HF_TOKEN (or use --token)");
+  const token = await run(t, hub, ["owner/secret", out, "--every", "2", "--token", hub.token]);
+  t.equal(token.code, 0, token.err);
+  const everything =
+    token.out +
+    token.err +
+    fs
+      .readdirSync(out)
+      .map((file) => fs.readFileSync(path.join(out, file), "latin1"))
+      .join();
+  t.notMatch(everything, hub.token, "the token is neither printed nor stored");
+});
+
+t.test("what is neither a path nor a repository says both", async (t) => {
+  const hub = await hubWith(t, {});
+  const result = await run(t, hub, ["inspect", "owner/nothing"]);
+  t.equal(result.code, 5);
+  t.match(result.err, "There is no path owner/nothing on this machine.");
+});
+
+t.test(
+  "stories260K from the Hub is stories260K from the disk",
+  { skip: !fs.existsSync(stories) && "needs shared/data" },
+  async (t) => {
+    const hub = await hubWith(t, { "karpathy/stories": stories });
+    const home = t.testdir();
+    t.equal((await run(t, hub, ["expand", stories, path.join(home, "local"), "--after", "1,3"])).code, 0);
+    const result = await run(t, hub, ["karpathy/stories", path.join(home, "remote"), "--after", "1,3"]);
+    t.equal(result.code, 0, result.err);
+    sameFiles(t, path.join(home, "local"), path.join(home, "remote"));
+  },
+);
