@@ -8,7 +8,7 @@ import { tensorsOf } from "../../graph/walk.ts";
 const MAX_INSIDE = 2 ** 30;
 
 /**
- * The model with the data of `inside` (by default every location that holds a model file's own tensors) in raw_data. An untouched model
+ * The model with the data of the locations that `inside` takes (by default all) in raw_data. An untouched inline model
  * gives the bytes of the file that it was read from.
  */
 export async function serialise(graph: Graph, inside: (location: string) => boolean = () => true): Promise<Uint8Array> {
