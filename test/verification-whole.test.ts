@@ -6,6 +6,7 @@ import t from "tap";
 import { VOCABULARY } from "../fixtures/onnx/options.ts";
 import { type OnnxFlavour, tinyOnnx, writeTinyOnnx } from "../fixtures/onnx.ts";
 import type { Checkpoint } from "../src/checkpoint/checkpoint.ts";
+import { convert } from "../src/commands/convert.ts";
 import { expand } from "../src/commands/expand.ts";
 import { finish } from "../src/events.ts";
 import { openCheckpoint } from "../src/formats/open.ts";
@@ -147,4 +148,50 @@ t.test("a copy's projection that is not zero, and an original's other weight, ar
     second.findings.map((each) => each.code),
     ["state-differs", "logits-differ"],
   );
+});
+
+t.test(
+  "a checkpoint and the ONNX model made from it, and that model expanded: within the tolerance of another order of additions",
+  async (t) => {
+    const source = path.join(import.meta.dirname, "../fixtures/llama");
+    const [model, output] = [path.join(directory, "converted"), path.join(directory, "converted-expanded")];
+    await finish(convert({ source, output: model, format: "onnx" }));
+    await finish(expand({ source: model, output, after: [1], verify: "none" }));
+    const [before, middle, after] = [
+      await openCheckpoint(source),
+      await openCheckpoint(model),
+      await openCheckpoint(output),
+    ];
+    const good = await numbers(before, after);
+    t.equal(good.verdict, "identity", good.reason ?? "");
+    t.match(good.numeric, { method: "streamed", tolerance: 1e-4 });
+    t.same(
+      good.numeric?.blocks.map(({ kind, from }) => [kind, from]),
+      [
+        ["original", 0],
+        ["original", 1],
+        ["copy", 1],
+        ["original", 2],
+        ["original", 3],
+      ],
+    );
+    const back = await numbers(middle, before);
+    t.equal(back.verdict, "identity", "the other way round");
+    const other = path.join(directory, "other");
+    fs.cpSync(source, other, { recursive: true });
+    const config = JSON.parse(fs.readFileSync(path.join(other, "config.json"), "utf8"));
+    fs.writeFileSync(path.join(other, "config.json"), JSON.stringify({ ...config, rope_theta: 500 }));
+    const bad = await numbers(await openCheckpoint(other), after);
+    t.equal(bad.verdict, "not-identity");
+    t.equal(bad.numeric?.firstDifference?.block, 0);
+  },
+);
+
+t.test("a mixture of experts as a graph: where its blocks cannot be looked at, the logits are compared", async (t) => {
+  const source = path.join(import.meta.dirname, "../fixtures/mixtral");
+  const output = path.join(directory, "mixtral");
+  await finish(convert({ source, output, format: "onnx" }));
+  const report = await numbers(await openCheckpoint(source), await openCheckpoint(output));
+  t.equal(report.verdict, "identity", report.reason ?? "");
+  t.match(report.numeric, { method: "whole", tolerance: 1e-4, blocks: [] });
 });

@@ -16,10 +16,11 @@ export async function* compareNumbers(
 ): Run<NumbersOutcome> {
   const wishes = withDefaults(options, before, after, runtime.device);
   try {
-    const whole = before.graph !== undefined && after.graph !== undefined;
-    if (!whole) return yield* compareStreamed(before, after, runtime, wishes);
-    const { compareWhole } = await import("./whole.ts");
-    return yield* compareWhole(before, after, runtime, wishes);
+    const graphs = [before, after].filter((each) => each.graph !== undefined).length;
+    if (graphs === 0) return yield* compareStreamed(before, after, runtime, wishes);
+    const compare =
+      graphs === 2 ? (await import("./whole.ts")).compareWhole : (await import("./mixed.ts")).compareMixed;
+    return yield* compare(before, after, runtime, wishes);
   } catch (error) {
     if (!(error instanceof ExpandError) || error.tag !== "unsupported") throw error;
     return { findings: [], reason: `the models could not be run: ${error.message}` };

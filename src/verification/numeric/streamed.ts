@@ -55,9 +55,9 @@ export async function* compareWalkers(
 }
 
 /** A run of the vocabulary at a time: neither the head matrix nor all logits are ever in memory. */
-async function* compareLogits(
-  before: Walker,
-  after: Walker,
+export async function* compareLogits(
+  before: Pick<Walker, "logits">,
+  after: Pick<Walker, "logits">,
   states: { readonly before: State; readonly after: State },
   runs: readonly (readonly [from: number, to: number])[],
 ): AsyncGenerator<RunEvent, Measure, void> {

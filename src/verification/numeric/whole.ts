@@ -1,28 +1,17 @@
-// Compares two ONNX models by running them: as they are, and once more as their twins, block by block. Weights stay mapped in their files;
-// one session is open at a time.
-import path from "node:path";
+// Compares two ONNX models by running them: as they are, and once more as their twins, block by block.
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { ExpandError } from "../../errors.ts";
 import type { Run, RunEvent } from "../../events.ts";
-import type { Runtime, Session } from "../../runtime/runtime.ts";
-import type { Value, Values } from "../../runtime/values.ts";
-import { decodeTensor } from "../../tensor/decode.ts";
-import { memorySource } from "../../tensor/source.ts";
-import { type Sitting, sittingsFor } from "./inputs.ts";
+import type { Runtime } from "../../runtime/runtime.ts";
+import { sittingsFor } from "./inputs.ts";
 import { judge } from "./judge.ts";
 import { compare, Lockstep, type Walk } from "./lockstep.ts";
 import { type Measure, NOTHING, together } from "./measure.ts";
 import type { Wishes } from "./options.ts";
 import { type NumbersOutcome, outcomeOf } from "./outcome.ts";
 import { checkTokens, unlike } from "./streamed.ts";
-import { type Twin, twinOf } from "./twin.ts";
-import type { State, Walker } from "./walker.ts";
-import { feedsFor, vocabularyOf } from "./whole-inputs.ts";
-
-/** Outputs that are numbered by block: AFTER has more of them, under other numbers. */
-const CACHE = /present|past|cache|conv_state|recurrent/;
-
-type Outputs = ReadonlyMap<string, State>;
+import { vocabularyOf } from "./whole-inputs.ts";
+import { type Outputs, runTwin, runWhole, twinFor, type WholeRun } from "./whole-run.ts";
 
 /** Throws "unsupported" when onnxruntime refuses a model or nothing says how to feed it. */
 export async function* compareWhole(
@@ -45,12 +34,6 @@ export async function* compareWhole(
   const findings = judge({ ...looked, logits, tolerance: wishes.tolerance, stateTolerance: 0 });
   const walk = looked.walk === undefined ? {} : { walk: looked.walk };
   return { findings, numeric: outcomeOf({ runtime, method: "whole", wishes, logits, ...walk }) };
-}
-
-interface WholeRun {
-  readonly runtime: Runtime;
-  readonly sittings: readonly Sitting[];
-  readonly wishes: Wishes;
 }
 
 interface Looked {
@@ -82,53 +65,6 @@ async function* compareTwins(
   return { embedding: compare(enteredState, startState), walk };
 }
 
-/** Every output that is no cache, by name. */
-async function runWhole(checkpoint: Checkpoint, { runtime, sittings, wishes }: WholeRun): Promise<Map<string, State>> {
-  const file = modelFile(checkpoint);
-  const session = await runtime.open(file, { name: checkpoint.location });
-  try {
-    const wanted = session.outputs.map(({ name }) => name).filter((name) => !CACHE.test(name));
-    return await runAll(session, wanted.length > 0 ? wanted : undefined, sittings, wishes.seed);
-  } finally {
-    await session.close();
-  }
-}
-
-async function runTwin(name: Walker["name"], checkpoint: Checkpoint, twin: Twin, run: WholeRun): Promise<Walker> {
-  const folder = path.dirname(modelFile(checkpoint));
-  const session = await run.runtime.open(twin.model, { folder, name: checkpoint.location });
-  try {
-    const outputs = await runAll(session, twin.borders, run.sittings, run.wishes.seed);
-    const stateAt = async (at: number): Promise<State> => outputs.get(twin.borders[at] ?? "") ?? [];
-    return {
-      name,
-      blocks: twin.borders.length - 1,
-      enter: () => stateAt(0),
-      advance: (at) => stateAt(at + 1),
-      cost: () => 1,
-      logits: async () => [],
-    };
-  } finally {
-    await session.close();
-  }
-}
-
-async function runAll(
-  session: Session,
-  wanted: readonly string[] | undefined,
-  sittings: readonly Sitting[],
-  seed: number,
-): Promise<Map<string, State>> {
-  const outputs = new Map<string, Float32Array[]>();
-  for (const sitting of sittings) {
-    const values: Values = await session.run(feedsFor(session.inputs, sitting, seed), wanted);
-    for (const [name, value] of Object.entries(values)) {
-      outputs.set(name, [...(outputs.get(name) ?? []), await asFloats(name, value)]);
-    }
-  }
-  return outputs;
-}
-
 function compareOutputs(found: Outputs, expected: Outputs): Measure {
   let sum = NOTHING;
   for (const [name, state] of expected) {
@@ -144,25 +80,4 @@ function compareOutputs(found: Outputs, expected: Outputs): Measure {
     sum = together(sum, compare(other, state));
   }
   return sum;
-}
-
-function twinFor({ graph }: Checkpoint): ReturnType<typeof twinOf> {
-  return graph === undefined ? { reason: "it brings no graph" } : twinOf(graph);
-}
-
-function modelFile({ shards, location }: Checkpoint): string {
-  const file = shards[0]?.source.path;
-  if (file !== undefined) return file;
-  throw new ExpandError("unsupported", "is not a local file; onnxruntime opens no other", {
-    at: location,
-    fix: "Download the model first.",
-  });
-}
-
-async function asFloats(name: string, { dtype, shape, data }: Value): Promise<Float32Array> {
-  if (data instanceof Float32Array) return data;
-  if (dtype !== "float16") return Float32Array.from(data as ArrayLike<number | bigint>, Number);
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  const source = memorySource(name, bytes);
-  return decodeTensor({ kind: "stored", dtype: "F16", shape, bytes: bytes.length, source, offset: 0 });
 }
