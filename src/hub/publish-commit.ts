@@ -64,7 +64,8 @@ export async function commitLines(
     return await client.persist(url, repo, post);
   } catch (error) {
     // The last try may have come through, or the one before it while we looked.
-    const done = error instanceof ExpandError && error.tag === "network" ? await landed().catch(() => undefined) : undefined;
+    const done =
+      error instanceof ExpandError && error.tag === "network" ? await landed().catch(() => undefined) : undefined;
     if (done !== undefined) return done;
     throw error;
   }
@@ -75,7 +76,10 @@ function committed(body: Buffer, repo: string): Committed {
   if (typeof commitOid === "string") {
     return { commit: commitOid, ...(typeof pullRequestUrl === "string" ? { pullRequest: pullRequestUrl } : {}) };
   }
-  throw new ExpandError("network", "the Hub does not say which commit it made", { at: repo, fix: "Check HF_ENDPOINT." });
+  throw new ExpandError("network", "the Hub does not say which commit it made", {
+    at: repo,
+    fix: "Check HF_ENDPOINT.",
+  });
 }
 
 function parse(body: Buffer): Readonly<Record<string, unknown>> {
