@@ -1,7 +1,7 @@
 // A file of the Hub as a byte source: ranges, resumed at the byte where a connection broke. Never mixes bytes of two versions of a file.
 import { ExpandError } from "../errors.ts";
 import type { ByteSource } from "../tensor/source.ts";
-import { shownUrl } from "./failure.ts";
+import { discard, HungUp } from "./connection.ts";
 import type { Answer, HubClient } from "./http.ts";
 
 /** A file as the Hub's listing describes it. */
@@ -45,6 +45,7 @@ class RemoteRange {
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
+    this.#checkRange(offset, length);
     const target = new Uint8Array(length);
     let done = 0;
     for await (const piece of this.stream(offset, length)) {
@@ -58,30 +59,18 @@ class RemoteRange {
   async *stream(offset: number, length: number): AsyncGenerator<Uint8Array, void, void> {
     this.#checkRange(offset, length);
     const end = offset + length;
-    let at = offset;
-    let before = at;
-    while (at < end) {
-      let pieces: AsyncGenerator<Uint8Array, void, void> | undefined;
-      const next = async (): Promise<Uint8Array> => {
-        pieces ??= this.#pieces(at, end);
-        const piece = await pieces.next().catch((error: unknown) => {
-          pieces = undefined;
-          this.#location = undefined;
-          throw error;
-        });
-        if (!piece.done) return piece.value;
-        pieces = undefined;
-        throw new CutShort();
-      };
+    const attempts = this.#client.attempts(this.#resolve, this.#name);
+    for (let at = offset; at < end; ) {
       try {
-        while (at < end) {
-          const piece = await this.#client.persist(this.#resolve, this.#name, next, () => at > before);
-          before = at;
+        for await (const piece of this.#pieces(at, end)) {
+          attempts.succeeded();
           at += piece.length;
           yield piece;
         }
-      } finally {
-        await pieces?.return();
+        if (at < end) throw new HungUp("the answer ended before the range did");
+      } catch (error) {
+        this.#location = undefined;
+        await attempts.failed(error);
       }
     }
   }
@@ -97,51 +86,67 @@ class RemoteRange {
     }
   }
 
+  /** An answer whose body starts at `from` and is of the right version. */
   async #open(from: number, end: number): Promise<Answer> {
-    const known = this.#location !== undefined && Date.now() < this.#location.until ? this.#location.url : undefined;
-    const answer = await this.#client.get(
-      known ?? this.#resolve,
-      { range: `bytes=${from}-${end - 1}`, "accept-encoding": "identity" },
-      this.#name,
-    );
-    try {
-      this.#check(answer, from);
-    } catch (error) {
-      answer.body.destroy();
-      throw error;
+    const known = this.#location;
+    if (known !== undefined && Date.now() < known.until) {
+      try {
+        return await this.#ask(known.url, from, end);
+      } catch (error) {
+        // A signed address may end before its time: the Hub is asked for another one.
+        if (!(error instanceof ExpandError)) throw error;
+        this.#location = undefined;
+      }
     }
-    if (known === undefined && answer.url.href !== this.#resolve.href) {
-      this.#location = { url: answer.url, until: Date.now() + LOCATION_AGE };
+    const answer = await this.#ask(this.#resolve, from, end);
+    if (answer.url.href !== this.#resolve.href) this.#location = { url: answer.url, until: Date.now() + LOCATION_AGE };
+    return answer;
+  }
+
+  async #ask(url: URL, from: number, end: number): Promise<Answer> {
+    const range = `bytes=${from}-${end - 1}`;
+    const answer = await this.#client.get(url, { range, "accept-encoding": "identity" }, this.#name);
+    try {
+      this.#checkVersion(answer, url === this.#resolve);
+      this.#checkPlace(answer, from);
+    } catch (error) {
+      discard(answer.body);
+      throw error;
     }
     return answer;
   }
 
-  /** The right bytes of the right version, or an error. */
-  #check(answer: Answer, from: number): void {
-    const { size, etag } = this.#file;
-    // The Hub's own answers name the version; those of its storage have an ETag of the storage's making.
-    const linked = [...answer.way, answer.headers].flatMap((headers) => bare(headers["x-linked-etag"]) ?? []);
-    const direct = answer.way.length === 0 && answer.url.href === this.#resolve.href;
-    const own = linked.length > 0 || !direct ? linked : [bare(answer.headers.etag) ?? etag];
-    if (own.some((each) => each !== etag)) throw this.#changed();
-    const stored = bare(answer.headers.etag);
-    const known = this.#seen.get(answer.url.host);
-    if (stored !== undefined && known !== undefined && stored !== known) throw this.#changed();
-    if (stored !== undefined) this.#seen.set(answer.url.host, stored);
-    if (answer.status === 200 && from === 0 && Number(answer.headers["content-length"] ?? size) === size) return;
-    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(answer.headers["content-range"] ?? "");
-    if (answer.status === 206 && Number(range?.[1]) === from) {
-      if (range?.[2] === "*" || Number(range?.[2]) === size) return;
-      throw this.#changed();
+  /** The Hub's own answers name the version; those of its storage have an ETag of the storage's making, which must stay the same. */
+  #checkVersion({ way, headers, url }: Answer, fromHub: boolean): void {
+    const linked = [...way, headers].flatMap((each) => bare(each["x-linked-etag"]) ?? []);
+    const own = url.origin === this.#resolve.origin ? bare(headers.etag) : undefined;
+    const named = linked.length > 0 ? linked : own === undefined ? [] : [own];
+    if (named.some((each) => each !== this.#file.etag)) throw this.#changed();
+    if (fromHub && named.length === 0) throw this.#unfit("the server does not say which version of the file it sends");
+    const stored = bare(headers.etag) ?? "";
+    const seen = this.#seen.get(url.host);
+    if (seen !== undefined && stored !== seen) throw this.#changed();
+    this.#seen.set(url.host, stored);
+  }
+
+  /** The range that was asked for, or all of the file where that starts with it. */
+  #checkPlace({ status, headers }: Answer, from: number): void {
+    const { size } = this.#file;
+    const encoding = headers["content-encoding"] ?? "identity";
+    if (encoding !== "identity") throw this.#unfit(`the server sends the file packed (${encoding})`);
+    if (status === 200 && from === 0 && Number(headers["content-length"]) === size) return;
+    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers["content-range"] ?? "");
+    if (status !== 206 || Number(range?.[1]) !== from) {
+      throw this.#unfit(`the server was asked for bytes from ${from}, and sends something else (${status})`);
     }
-    throw new ExpandError(
-      "network",
-      `was asked for bytes from ${from}, but did not answer with that range (${answer.status})`,
-      {
-        at: shownUrl(answer.url),
-        fix: "Check HF_ENDPOINT: the server does not serve ranges.",
-      },
-    );
+    if (range?.[2] !== "*" && Number(range?.[2]) !== size) throw this.#changed();
+  }
+
+  #unfit(message: string): ExpandError {
+    return new ExpandError("network", message, {
+      at: this.#name,
+      fix: "Check HF_ENDPOINT, and who stands between this machine and the Hub.",
+    });
   }
 
   #changed(): ExpandError {
@@ -161,15 +166,6 @@ class RemoteRange {
         fix: "Ask the repository's owner: the file is cut short.",
       },
     );
-  }
-}
-
-/** The body ended before the range did. */
-class CutShort extends Error {
-  readonly code = "ECONNRESET";
-
-  constructor() {
-    super("the answer ended too early");
   }
 }
 

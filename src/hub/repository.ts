@@ -1,10 +1,10 @@
 // A model repository, opened like a directory: one commit, its files, each a byte source. Downloads nothing by itself.
 import { ExpandError } from "../errors.ts";
 import { type Folder, listedFolder } from "../tensor/folder.ts";
-import { type ByteSource, fileSource } from "../tensor/source.ts";
-import { addressText, type HubAddress, isInnerPath } from "./address.ts";
-import { cachedFile, findSnapshot, type Snapshot, snapshotFiles } from "./cache.ts";
-import { HubClient } from "./http.ts";
+import { type ByteSource, fileSource, isPlainPath } from "../tensor/source.ts";
+import { addressText, type HubAddress } from "./address.ts";
+import { cachedBlob, cachedFile, findSnapshot, type Snapshot, snapshotFiles } from "./cache.ts";
+import { HubClient, type Patience } from "./http.ts";
 import { type RemoteFile, remoteSource } from "./range.ts";
 import type { HubSettings } from "./settings.ts";
 
@@ -24,33 +24,34 @@ export interface Repository extends Folder {
 
 /** Far more than any repository of a model. */
 const MAX_FILES = 20_000;
+/** Pages of a listing; the Hub puts 1000 entries on one. */
+const MAX_PAGES = 100;
 
 /** Pins the revision to a commit and lists its files. Throws "network" with what to do. */
 export async function openRepository(
   address: HubAddress,
   settings: HubSettings,
   signal?: AbortSignal,
+  patience?: Patience,
 ): Promise<Repository> {
   if (settings.offline) return fromCache(address, settings);
-  const client = new HubClient(settings, signal);
+  const { cache, endpoint } = settings;
+  const client = new HubClient(settings, signal, patience);
   try {
     const commit = await commitOf(client, address);
     const files = await listFiles(client, address, commit);
-    const snapshot = findSnapshot(settings.cache, address.repo, commit);
+    const snapshot = findSnapshot(cache, address.repo, commit);
     const name = addressText({ repo: address.repo, revision: address.revision });
     const source = (file: string): ByteSource => {
       const remote = files.get(file);
       if (remote === undefined) throw new ExpandError("bug", `the repository has no file ${file}`, { at: name });
-      const local = snapshot && cachedFile(settings.cache, snapshot, file);
-      const held = local === undefined ? undefined : fileSource(local, `${name}/${file}`);
+      const shownAs = `${name}/${file}`;
+      const local =
+        (snapshot && cachedFile(cache, address.repo, snapshot, file)) ?? cachedBlob(cache, address.repo, remote.etag);
+      const held = local === undefined ? undefined : fileSource(local, shownAs);
       if (held?.size === remote.size) return held;
       const steps = file.split("/").map(encodeURIComponent).join("/");
-      return remoteSource(
-        client,
-        remote,
-        new URL(`${settings.endpoint}/${address.repo}/resolve/${commit}/${steps}`),
-        `${name}/${file}`,
-      );
+      return remoteSource(client, remote, new URL(`${endpoint}/${address.repo}/resolve/${commit}/${steps}`), shownAs);
     };
     const shown = visible([...files.keys()]);
     return {
@@ -81,7 +82,7 @@ function fromCache(address: HubAddress, settings: HubSettings): Repository {
   }
   const files = visible(snapshotFiles(snapshot));
   return {
-    ...listedFolder(name, files, (file) => cachedSource(settings, snapshot, file, name)),
+    ...listedFolder(name, files, (file) => cachedSource(settings.cache, address.repo, snapshot, file)),
     name,
     repo: address.repo,
     commit: snapshot.commit,
@@ -91,11 +92,12 @@ function fromCache(address: HubAddress, settings: HubSettings): Repository {
   };
 }
 
-function cachedSource(settings: HubSettings, snapshot: Snapshot, file: string, name: string): ByteSource {
-  const local = cachedFile(settings.cache, snapshot, file);
-  if (local !== undefined) return fileSource(local, `${name}/${file}`);
+function cachedSource(cache: string, repo: string, snapshot: Snapshot, file: string): ByteSource {
+  const name = `${repo}/${file}`;
+  const local = cachedFile(cache, repo, snapshot, file);
+  if (local !== undefined) return fileSource(local, name);
   throw new ExpandError("input", "is not whole in the local cache", {
-    at: `${name}/${file}`,
+    at: name,
     fix: "Unset HF_HUB_OFFLINE, or download the repository again.",
   });
 }
@@ -107,22 +109,27 @@ async function commitOf(client: HubClient, { repo, revision }: HubAddress): Prom
   throw new ExpandError("network", "the Hub names no commit for it", { at: repo, fix: "Check HF_ENDPOINT." });
 }
 
-async function listFiles(
+/** Every file of a commit, hidden ones included. */
+export async function listFiles(
   client: HubClient,
   { repo }: HubAddress,
   commit: string,
 ): Promise<ReadonlyMap<string, RemoteFile>> {
   const files = new Map<string, RemoteFile>();
-  for (let page: string | undefined = `api/models/${repo}/tree/${commit}?recursive=true`; page !== undefined; ) {
-    const { value, headers } = await client.json(page, repo);
-    if (!Array.isArray(value))
+  let query: string | undefined = "?recursive=true";
+  for (let pages = 1; query !== undefined; pages++) {
+    const { value, headers } = await client.json(`api/models/${repo}/tree/${commit}${query}`, repo);
+    if (!Array.isArray(value)) {
       throw new ExpandError("network", "the Hub lists no files for it", { at: repo, fix: "Check HF_ENDPOINT." });
+    }
     for (const entry of value) {
       const file = remoteFile(entry, repo);
       if (file !== undefined) files.set(file.path, file);
     }
-    if (files.size > MAX_FILES) throw new ExpandError("unsupported", `has more than ${MAX_FILES} files`, { at: repo });
-    page = nextPage(client, String(headers.link ?? ""));
+    if (files.size > MAX_FILES || pages > MAX_PAGES) {
+      throw new ExpandError("unsupported", `lists more than ${MAX_FILES} files or ${MAX_PAGES} pages`, { at: repo });
+    }
+    query = nextQuery(String(headers.link ?? ""));
   }
   return files;
 }
@@ -134,7 +141,7 @@ function remoteFile(entry: unknown, repo: string): RemoteFile | undefined {
   const etag = isRecord(lfs) ? lfs.oid : oid;
   if (
     typeof path === "string" &&
-    isInnerPath(path) &&
+    isPlainPath(path) &&
     Number.isSafeInteger(size) &&
     Number(size) >= 0 &&
     typeof etag === "string"
@@ -146,15 +153,10 @@ function remoteFile(entry: unknown, repo: string): RemoteFile | undefined {
   });
 }
 
-/** The address behind rel="next", if it is on the same host. */
-function nextPage(client: HubClient, link: string): string | undefined {
+/** What the address behind rel="next" asks for. Its host is not believed. */
+function nextQuery(link: string): string | undefined {
   const next = /<([^>]+)>\s*;\s*rel="?next"?/.exec(link)?.[1];
-  if (next === undefined) return undefined;
-  const url = new URL(next, `${client.settings.endpoint}/`);
-  if (url.origin === new URL(client.settings.endpoint).origin) return url.href;
-  throw new ExpandError("network", `continues its listing on another host (${url.host})`, {
-    at: client.settings.endpoint,
-  });
+  return next !== undefined && URL.canParse(next) ? new URL(next).search : undefined;
 }
 
 function visible(files: readonly string[]): string[] {

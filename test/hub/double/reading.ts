@@ -38,6 +38,22 @@ export function search(site: Site, { url, caller }: Call): Answer {
   );
 }
 
+/** Branches, and pull requests where they are asked for. */
+export function refs({ url }: Call, repository: HubRepository): Answer {
+  const all = [...repository.refs].map(([name, targetCommit]) => ({ name, ref: `refs/heads/${name}`, targetCommit }));
+  const isRequest = (name: string): boolean => name.startsWith("refs/pr/");
+  return answer(200, {
+    tags: [],
+    branches: all.filter(({ name }) => !isRequest(name)),
+    converts: [],
+    ...(url.searchParams.get("include_prs") === "1" && {
+      pullRequests: all
+        .filter(({ name }) => isRequest(name))
+        .map(({ name, targetCommit }) => ({ name: name.slice("refs/pr/".length), ref: name, targetCommit })),
+    }),
+  });
+}
+
 /** What listings say about one file. */
 function described(path: string, { oid, size, sha256 }: HubFile): Readonly<Record<string, unknown>> {
   const lfs = sha256 && { oid: sha256, size, pointerSize: pointer(sha256, size).length };

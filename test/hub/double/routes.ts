@@ -1,6 +1,6 @@
 // Which address of the Hub double does what.
 import type { Answer } from "./faults.ts";
-import { download, info, pathsInfo, search, stored, tree } from "./reading.ts";
+import { download, info, pathsInfo, refs, search, stored, tree } from "./reading.ts";
 import { answer, type Call, findCommit, findRepository, isAnswer, refuse, type Site } from "./site.ts";
 import type { HubRepository } from "./state.ts";
 import {
@@ -44,6 +44,11 @@ export async function route(site: Site, host: "hub" | "storage", call: Call): Pr
     if (isAnswer(repository)) return repository;
     if (repository.name !== name) return moved(site, call, name, repository.name);
     return repositoryCall(site, call, repository, { verb, revision, rest });
+  }
+  const listed = /^\/api\/(models|datasets|spaces)\/([^/]+\/[^/]+)\/refs$/.exec(path);
+  if (listed !== null) {
+    const repository = findRepository(site, call, listed[1] ?? "", listed[2] ?? "");
+    return isAnswer(repository) ? repository : refs(call, repository);
   }
   const file = FILE.exec(path);
   if (file !== null) {
