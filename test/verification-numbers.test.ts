@@ -13,6 +13,7 @@ import { memorySource } from "../src/tensor/source.ts";
 import { generator, sittingsFor } from "../src/verification/numeric/inputs.ts";
 import { isWithin, measure } from "../src/verification/numeric/measure.ts";
 import type { NumbersOptions } from "../src/verification/numeric/options.ts";
+import { promptIds } from "../src/verification/numeric/prompt.ts";
 import { defaultTolerance } from "../src/verification/numeric/tolerance.ts";
 import { junitText } from "../src/verification/report/junit.ts";
 import { markdownText } from "../src/verification/report/markdown.ts";
@@ -518,4 +519,60 @@ t.test("reports show what was run", async (t) => {
     junitText(lost),
     /<testcase classname="numbers" name="BEFORE and AFTER can be compared">\n {6}<error type="inconclusive"/,
   );
+});
+
+t.test("a prompt is tokenized by byte pairs, and what is not known of a tokenizer is refused", async (t) => {
+  // Ids agree with Python's tokenizers 0.23 on trained ones of these four kinds (GPT-2, Llama 3, SmolLM, Llama 2).
+  const vocab = Object.fromEntries(
+    ["a", "b", "c", "ab", "Ġ", "Ġab", "1", "▁", "▁ab", "<0xC3>", "<0xA9>"].map((each, at) => [each, at]),
+  );
+  const bpe = { type: "BPE", vocab, merges: ["a b", ["Ġ", "ab"], "▁ ab"] };
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: true };
+  const ids = (tokenizer: object | string, text: string): Promise<readonly number[]> => {
+    const data = Buffer.from(typeof tokenizer === "string" ? tokenizer : JSON.stringify(tokenizer));
+    const assets = new Map([["tokenizer.json", memorySource("tokenizer.json", data)]]);
+    return promptIds({ ...llama.before, assets }, text);
+  };
+  t.same(await ids({ model: bpe, pre_tokenizer: byteLevel }, "ab abc ab1"), [3, 5, 2, 5, 6]);
+  const split = { type: "Split", pattern: { Regex: "(?i:AB)| ?\\p{L}+|\\p{N}" }, behavior: "Isolated", invert: false };
+  const sequence = { type: "Sequence", pretokenizers: [split, { ...byteLevel, use_regex: false }] };
+  t.same(await ids({ model: bpe, pre_tokenizer: sequence }, "ab1 ab"), [3, 6, 5]);
+  const prefix = {
+    type: "Sequence",
+    pretokenizers: [
+      { type: "Digits", individual_digits: true },
+      { ...byteLevel, add_prefix_space: true },
+    ],
+  };
+  t.same(await ids({ model: bpe, pre_tokenizer: prefix }, "ab1"), [5, 4, 6]);
+  const normalizer = {
+    type: "Sequence",
+    normalizers: [
+      { type: "Prepend", prepend: "▁" },
+      { type: "Replace", pattern: { String: " " }, content: "▁" },
+    ],
+  };
+  t.same(await ids({ model: { ...bpe, byte_fallback: true }, normalizer }, "ab é"), [8, 7, 9, 10]);
+  const refused: readonly (readonly [tokenizer: object | string, message: string])[] = [
+    ["{", "is not JSON"],
+    [{ model: { type: "Unigram" } }, "has a model of type Unigram, not plain BPE"],
+    [{ model: bpe, normalizer: { type: "Precompiled" } }, "has a normalizer of type Precompiled"],
+    [{ model: bpe, pre_tokenizer: { type: "BertPreTokenizer" } }, "has a pre-tokenizer of type BertPreTokenizer"],
+    [{ model: bpe, pre_tokenizer: { ...split, behavior: "Removed" } }, "splits by Removed"],
+    [
+      { model: bpe, pre_tokenizer: { ...split, pattern: { Regex: "(?>a)" } } },
+      "splits by a pattern that JavaScript does not know",
+    ],
+    [{ model: bpe }, 'has no token for "x"'],
+  ];
+  for (const [tokenizer, message] of refused) {
+    await t.rejects(ids(tokenizer, "x"), {
+      tag: "usage",
+      message: `tokenizer.json ${message}, so --prompt cannot be tokenized`,
+      fix: "Tokenize the text yourself and pass --token-ids.",
+    });
+  }
+  await t.rejects(promptIds({ ...llama.before, assets: new Map() }, "x"), {
+    message: "tokenizer.json is not in BEFORE, so --prompt cannot be tokenized",
+  });
 });

@@ -1,5 +1,6 @@
 // The proofs that `verify` and `expand` share: by bytes, by numbers, or both. Loads what runs models only when they are to be run.
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import type { Device } from "../runtime/protocol.ts";
 import type { NumbersOptions } from "../verification/numeric/options.ts";
@@ -13,6 +14,8 @@ export interface ProverOptions extends NumbersOptions, RunOptions {
   readonly stack?: string;
   /** Where models run. Default "cpu". */
   readonly device?: Device;
+  /** One sequence, tokenized by BEFORE's tokenizer.json, instead of seeded ones. */
+  readonly prompt?: string;
   /** Threads inside an operator. Default: the number of cores. */
   readonly threads?: number;
 }
@@ -25,6 +28,9 @@ export interface Prover {
 /** Throws "backend" at once, before anything is read or written, when models are to be run and cannot be. */
 export async function openProver(options: ProverOptions): Promise<Prover> {
   const { mode = "structure", device = "cpu", threads, signal } = options;
+  if (options.prompt !== undefined && options.tokenIds !== undefined) {
+    throw new ExpandError("usage", "--prompt and --token-ids both say what to run on", { fix: "Give one of them." });
+  }
   if (mode === "structure") {
     return { prove: (before, after) => verifyStructure(before, after, options), close: async () => undefined };
   }
@@ -36,5 +42,12 @@ export async function openProver(options: ProverOptions): Promise<Prover> {
     ...(signal === undefined ? {} : { signal }),
   });
   const run = mode === "both" ? verifyBoth : verifyNumbers;
-  return { prove: (before, after) => run(before, after, runtime, options), close: () => runtime.close() };
+  return {
+    prove: async function* (before, after) {
+      const { promptIds } = await import("../verification/numeric/prompt.ts");
+      const prompt = options.prompt === undefined ? {} : { tokenIds: await promptIds(before, options.prompt) };
+      return yield* run(before, after, runtime, { ...options, ...prompt });
+    },
+    close: () => runtime.close(),
+  };
 }

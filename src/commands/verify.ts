@@ -27,8 +27,6 @@ export interface VerifyOptions extends ProverOptions {
   readonly after: string;
   /** For repositories of the Hub; otherwise the environment's. */
   readonly token?: string;
-  /** One sequence, tokenized by BEFORE's tokenizer.json, instead of seeded ones. */
-  readonly prompt?: string;
 }
 
 /** Throws when one side cannot be opened, or models are to be run and cannot be; everything else is in the report. */
