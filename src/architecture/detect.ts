@@ -2,21 +2,22 @@
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { Architecture } from "./architecture.ts";
-import { understandGguf } from "./gguf/understand.ts";
-import { understandHf } from "./hf/understand.ts";
 
 export interface UnderstandOptions {
   /** Stack to expand where a model has several ("encoder", "decoder", "vision"); the record's first by default. */
   readonly stack?: string;
 }
 
-/** Throws "unsupported" for what is not known well enough to keep exact, "damaged" where names and settings contradict. */
-export function understand(checkpoint: Checkpoint, options: UnderstandOptions = {}): Architecture {
+/**
+ * Throws "unsupported" for what is not known well enough to keep exact, "damaged" where names and settings contradict. The records of
+ * a dialect are loaded when they are needed.
+ */
+export async function understand(checkpoint: Checkpoint, options: UnderstandOptions = {}): Promise<Architecture> {
   switch (checkpoint.config.dialect) {
     case "gguf":
-      return understandGguf(checkpoint);
+      return (await import("./gguf/understand.ts")).understandGguf(checkpoint);
     case "hf":
-      return understandHf(checkpoint, options);
+      return (await import("./hf/understand.ts")).understandHf(checkpoint, options);
     case "onnx":
       throw new ExpandError(
         "unsupported",

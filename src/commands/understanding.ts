@@ -17,7 +17,7 @@ export interface Understood {
 /** Throws "unsupported" for what is not known well enough to keep exact, "usage" for a stack that is not there. */
 export async function understandCheckpoint(opened: Checkpoint, stack: string | undefined): Promise<Understood> {
   if (opened.graph === undefined) {
-    return { checkpoint: opened, architecture: understand(opened, stack === undefined ? {} : { stack }) };
+    return { checkpoint: opened, architecture: await understand(opened, stack === undefined ? {} : { stack }) };
   }
   // What reads graphs is loaded for graphs only.
   const { understandGraph } = await import("../residual/understand.ts");

@@ -31,11 +31,11 @@ export async function findGround(
   return findGraphGround({ ...before, graph: before.graph }, { ...after, graph: after.graph });
 }
 
-function groundByNames(
+async function groundByNames(
   before: Checkpoint,
   after: Checkpoint,
   stack: string | undefined,
-): Ground | { readonly reason: string } {
+): Promise<Ground | { readonly reason: string }> {
   if (before.config.dialect !== after.config.dialect) {
     return {
       reason: `BEFORE is ${before.format} and AFTER is ${after.format}: their tensors have other names and bytes, so only numbers can be compared`,
@@ -49,25 +49,29 @@ function groundByNames(
     return { reason: "BEFORE and AFTER store their values in different byte orders, so only numbers can be compared" };
   }
   try {
-    const ground = onStack(before, after, stack);
+    const ground = await onStack(before, after, stack);
     if (stack !== undefined || ground.numbering.blocks !== ground.architecture.blocks.length) return ground;
     const others = ground.architecture.stacks.filter((each) => each !== ground.architecture.stack);
-    return others.map((each) => tryStack(before, after, each)).find((each) => each !== undefined) ?? ground;
+    for (const other of others) {
+      const grown = await tryStack(before, after, other);
+      if (grown !== undefined) return grown;
+    }
+    return ground;
   } catch (error) {
     if (!(error instanceof ExpandError) || error.tag !== "unsupported") throw error;
     return { reason: `BEFORE is not understood: ${error.message}` };
   }
 }
 
-function onStack(before: Checkpoint, after: Checkpoint, stack: string | undefined): Ground {
-  const architecture = understand(before, stack === undefined ? {} : { stack });
+async function onStack(before: Checkpoint, after: Checkpoint, stack: string | undefined): Promise<Ground> {
+  const architecture = await understand(before, stack === undefined ? {} : { stack });
   return { architecture, numbering: findNumbering(architecture, after.tensors.keys()) };
 }
 
 /** The other stack, if it grew. One that cannot be expanded is no candidate. */
-function tryStack(before: Checkpoint, after: Checkpoint, stack: string): Ground | undefined {
+async function tryStack(before: Checkpoint, after: Checkpoint, stack: string): Promise<Ground | undefined> {
   try {
-    const ground = onStack(before, after, stack);
+    const ground = await onStack(before, after, stack);
     return ground.numbering.blocks === ground.architecture.blocks.length ? undefined : ground;
   } catch (error) {
     if (error instanceof ExpandError && error.tag === "unsupported") return undefined;

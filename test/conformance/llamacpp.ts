@@ -67,7 +67,7 @@ async function check(source: Source, shows: string): Promise<void> {
   if (typeof before === "string") return report(false, `${source.name}: llama.cpp reads the source`, before);
   report(isSound(before), `${source.name}: the source gives sound numbers`);
   const checkpoint = await openCheckpoint(source.file);
-  const architecture = understand(checkpoint);
+  const architecture = await understand(checkpoint);
   const hasGains = architecture.blocks.some(({ branches }) => branches.some(({ factors }) => factors.length > 1));
   for (const zero of hasGains ? (["auto", "projections"] as const) : (["auto"] as const)) {
     await compare(source, before, zero, shows);
@@ -124,7 +124,7 @@ function checkEdits(
 async function checkRefusal({ model, after, perGroup, because, edits = {} }: Refused): Promise<void> {
   const { file, name } = written(model);
   const checkpoint = await openCheckpoint(file);
-  const architecture = understand(checkpoint);
+  const architecture = await understand(checkpoint);
   const place = { after, ...(perGroup === undefined ? {} : { perGroup }) };
   let refused = false;
   try {

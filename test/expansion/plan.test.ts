@@ -16,7 +16,7 @@ async function planned(t: TestLike, model: TinyHf, options: PlacementOptions, ze
   const directory = path.join(t.testdir(), "model");
   writeTinyHf(directory, model);
   const checkpoint = await openCheckpoint(directory);
-  const architecture = understand(checkpoint);
+  const architecture = await understand(checkpoint);
   const { period, periodIsOptional } = architecture;
   const layout = placeCopies({ blocks: architecture.blocks.length, period, periodIsOptional }, options);
   const plan = planExpansion(checkpoint, architecture, layout, zero);
@@ -192,14 +192,14 @@ t.test("a block whose other factor is closed already is not copied: both closed 
   const { directory } = await planned(t, tinyGemma2({ blocks: 4 }), { add: 2 });
   zeroTensor(directory, "model.layers.3.self_attn.o_proj.weight");
   const checkpoint = await openCheckpoint(directory);
-  const architecture = understand(checkpoint);
+  const architecture = await understand(checkpoint);
   const layout = placeCopies({ blocks: 4, period: 2, periodIsOptional: true }, { add: 2 });
   t.equal(
     await refusal(() => checkLiveness(checkpoint, architecture, planExpansion(checkpoint, architecture, layout))),
     "plan: block 3: the projection of its attention branch is closed already, so a copy of it could never learn | Copy another block with --after, or use --zero projections or --zero norm-gain.",
   );
   zeroTensor(directory, "model.layers.3.mlp.down_proj.weight");
-  const blocks = understand(await openCheckpoint(directory)).blocks;
+  const { blocks } = await understand(await openCheckpoint(directory));
   const found = await Promise.all(blocks.map((block) => isIdentityBlock(checkpoint, block)));
   t.same(found, [false, false, false, true], "inspect and mask find such a block");
 });

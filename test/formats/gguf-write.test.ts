@@ -12,12 +12,12 @@ import {
   ggufString,
   ggufValue,
 } from "../../src/checkpoint/gguf-metadata.ts";
-import { openGguf } from "./open-file.ts";
 import { type GgufContents, type GgufPlanOptions, planGguf } from "../../src/formats/gguf/write.ts";
 import type { FilePlan } from "../../src/storage/file-plan.ts";
 import { filled, type TensorRef, ZERO } from "../../src/tensor/reference.ts";
 import { memorySource } from "../../src/tensor/source.ts";
 import { build, type File, i32, text, u16, u32 } from "./gguf-builder.ts";
+import { openGguf } from "./open-file.ts";
 import { refusal } from "./refusal.ts";
 
 /** Reads a file and writes it again; the bytes of all files that come out, by name. */
