@@ -1,12 +1,15 @@
 // Numbers, tested by sabotage: whatever is planted, the block that computes something else is the one that is named.
+import fs from "node:fs";
 import path from "node:path";
 import t from "tap";
 import { type TinyHf, writeTinyHf } from "../fixtures/hf.ts";
 import type { Checkpoint } from "../src/checkpoint/checkpoint.ts";
+import { main } from "../src/cli/main.ts";
 import { expand } from "../src/commands/expand.ts";
 import { finish, type RunEvent } from "../src/events.ts";
 import { openCheckpoint } from "../src/formats/open.ts";
 import { JsonDocument, type JsonValue } from "../src/json.ts";
+import { findInstallation } from "../src/runtime/installation.ts";
 import { openRuntime } from "../src/runtime/runtime.ts";
 import { decodeTensor } from "../src/tensor/decode.ts";
 import { memorySource } from "../src/tensor/source.ts";
@@ -575,4 +578,74 @@ t.test("a prompt is tokenized by byte pairs, and what is not known of a tokenize
   await t.rejects(promptIds({ ...llama.before, assets: new Map() }, "x"), {
     message: "tokenizer.json is not in BEFORE, so --prompt cannot be tokenized",
   });
+});
+
+async function cli(...words: string[]): Promise<{ code: number; out: string; err: string }> {
+  let [out, err] = ["", ""];
+  const streams = { out: { write: (text: string) => (out += text) }, err: { write: (text: string) => (err += text) } };
+  return { code: await main(words, streams), out, err };
+}
+
+t.test("on the command line: modes, exit codes, a GGUF pair, and expand --verify full", async (t) => {
+  const fixture = (name: string): string => path.join(import.meta.dirname, "../fixtures", name);
+  const output = path.join(directory, "full.gguf");
+  const few = ["--samples", "2", "--tokens", "16", "--threads", "1"];
+  const full = await cli("expand", fixture("llama.gguf"), output, "--every", "2", "--verify", "full", ...few);
+  t.equal(full.code, 0, full.err);
+  t.match(full.out, "  run       2 x 16 tokens on cpu, block by block, seed 0, tolerance 0\n");
+  t.match(full.out, /states {4}equal behind every original block; all 2 copies give back their input exactly/);
+  const proof = JSON.parse(fs.readFileSync(path.join(directory, "full.verification.json"), "utf8"));
+  t.match(proof, { mode: "both", verdict: "identity", numeric: { method: "streamed", samples: 2, tokens: 16 } });
+  const again = await cli(
+    "verify",
+    fixture("llama.gguf"),
+    output,
+    "--mode",
+    "numbers",
+    "--json",
+    "--seed",
+    "3",
+    ...few,
+  );
+  t.equal(again.code, 0, again.err);
+  t.match(JSON.parse(again.out), { mode: "numbers", verdict: "identity", numeric: { seed: 3 } });
+  const other = await cli(
+    "verify",
+    fixture("llama"),
+    fixture("llama-sharded"),
+    "--mode",
+    "numbers",
+    "--token-ids",
+    "1,2",
+    ...few,
+  );
+  t.equal(other.code, 1, other.err);
+  t.match(other.out, /^not-identity: AFTER does not compute what BEFORE computes/);
+  const unlike = await cli("verify", fixture("llama"), fixture("gemma2"), "--mode", "numbers", "--threads", "1");
+  t.ok(unlike.code === 1 || unlike.code === 7, "another model is never the same");
+  for (const [words, message] of [
+    [["--tolerance", "-1"], /--tolerance/],
+    [["--tolerance", "1x"], /--tolerance takes one number from 0 up, such as 0 or 1e-4, not "1x"/],
+    [["--token-ids", "1,a"], /--token-ids takes token ids separated by commas, such as 3,7,11, not "1,a"/],
+    [["--token-ids", "1", "--prompt", "x"], /--prompt and --token-ids both say what to run on/],
+    [["--prompt", "x"], /tokenizer\.json .*so --prompt cannot be tokenized/],
+    [["--mode", "all"], /Invalid values/],
+  ] as const) {
+    const result = await cli("verify", fixture("llama"), fixture("llama"), "--mode", "numbers", ...words);
+    t.equal(result.code, 2, words.join(" "));
+    t.match(result.err, message);
+  }
+  if (findInstallation()?.missing.length === 0) return;
+  const cuda = await cli(
+    "expand",
+    fixture("llama"),
+    path.join(directory, "never"),
+    "--verify",
+    "full",
+    "--device",
+    "cuda",
+  );
+  t.equal(cuda.code, 6, "before anything is read or written");
+  t.notOk(fs.existsSync(path.join(directory, "never")));
+  t.match(cuda.err, /use --device cpu\./);
 });
