@@ -64,14 +64,27 @@ export class Connections {
       method,
       agent: isSecure ? this.#agents.https : this.#agents.http,
       headers: { ...headers, ...(cargo === undefined ? {} : { "content-length": cargo.size }) },
-      signal: this.signal,
       // Covers the making of the connection too, unlike request.setTimeout.
       timeout: this.#silence,
     });
     request.on("timeout", () => request.destroy(new Silence(this.#silence)));
+    this.#endWithSignal(request);
     if (cargo === undefined) request.end();
     else load(request, cargo);
     return request;
+  }
+
+  /**
+   * Destroys it without an error of its own, unlike the option `signal`: Node passes that error to a connection that is just being
+   * kept, where nobody listens for it, and the process ends.
+   */
+  #endWithSignal(request: http.ClientRequest): void {
+    const end = (): void => {
+      request.destroy();
+    };
+    this.signal.addEventListener("abort", end);
+    request.once("close", () => this.signal.removeEventListener("abort", end));
+    if (this.signal.aborted) end();
   }
 }
 

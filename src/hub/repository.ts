@@ -42,7 +42,14 @@ export async function openRepository(
     const files = await listFiles(client, address, commit);
     const snapshot = findSnapshot(cache, address.repo, commit);
     const name = addressText({ repo: address.repo, revision: address.revision });
+    const opened = new Map<string, ByteSource>();
     const source = (file: string): ByteSource => {
+      // One source for each file, however often it is asked for: it knows the address of its storage, and what that sent before.
+      const found = opened.get(file) ?? open(file);
+      opened.set(file, found);
+      return found;
+    };
+    const open = (file: string): ByteSource => {
       const remote = files.get(file);
       if (remote === undefined) throw new ExpandError("bug", `the repository has no file ${file}`, { at: name });
       const shownAs = `${name}/${file}`;
