@@ -54,7 +54,9 @@ function describe(block: GraphBlock): Block {
 }
 
 function modelType({ config, graph }: Checkpoint): string {
-  const named = config.dialect === "onnx" ? config.documents.get("config.json")?.get(["model_type"]) : undefined;
+  const documents = config.dialect === "onnx" ? config.documents : undefined;
+  const named =
+    documents?.get("config.json")?.get(["model_type"]) ?? documents?.get("genai_config.json")?.get(["model", "type"]);
   return typeof named === "string" ? named : graph?.model.producerName || "unnamed";
 }
 

@@ -48,8 +48,11 @@ function stackOf(documents: ReadonlyMap<string, JsonDocument>, count: number): {
   const candidates = modelsOf(documents).map((model) => {
     return { model, settings: Settings.of(documents, model.stack.scopes) };
   });
-  const found = candidates.find(({ model, settings }) => countsOf(model.stack, settings).includes(count));
-  if (found !== undefined) return found;
+  const fitting = candidates.filter(({ model, settings }) => countsOf(model.stack, settings).includes(count));
+  const [found, other] = fitting;
+  // One setting may count the blocks of two stacks: then both are edited alike.
+  if (found !== undefined && (other === undefined || sameCounts(found, other))) return found;
+  if (found !== undefined && other !== undefined) throw ambiguous(found.model.stack, other.model.stack, count);
   const said = new Set(candidates.flatMap(({ model, settings }) => countsOf(model.stack, settings)));
   throw miscounted(CONFIG, said.size === 0 ? "no number of blocks" : `${[...said].join(" or ")} blocks`, count);
 }
@@ -69,6 +72,21 @@ function modelsOf(documents: ReadonlyMap<string, JsonDocument>): readonly Model[
 }
 
 const PLAIN = { scopes: ["text_config", "decoder", ""], bases: [], block: "", slots: [], outside: "" };
+
+function sameCounts(...sides: readonly { readonly model: Model; readonly settings: Settings }[]): boolean {
+  const [one, other] = sides.map(
+    ({ model, settings }) => `${model.stack.count.flatMap((field) => settings.paths(field))}`,
+  );
+  return one === other;
+}
+
+function ambiguous(one: Stack, other: Stack, count: number): ExpandError {
+  const fields = [one, other].map((stack) => stack.count[0]).join(" and ");
+  return new ExpandError("unsupported", `${fields} are both ${count}, and the graph does not say which of them it is`, {
+    at: CONFIG,
+    fix: "Put the .onnx file and its data into a directory without config.json, and set the count by hand.",
+  });
+}
 
 function countsOf(stack: Stack, settings: Settings): readonly number[] {
   const paths = stack.count.flatMap((field) => settings.paths(field));

@@ -38,7 +38,10 @@ export const maskVerb: Verb = {
     if (report.result.kind === "refused") {
       throw new ExpandError("plan", report.result.reason, {
         at: `mask for ${options.recipe}`,
-        fix: "Use --for json or --for torch, which can express any layout.",
+        fix:
+          report.mask.format === "gguf" || report.mask.format === "onnx"
+            ? "Use --for json."
+            : "Use --for json or --for torch, which can express any layout.",
       });
     }
     context.terminal.report(context.json ? JSON.stringify(report) : report.result.text);
