@@ -19,6 +19,7 @@ const ROWS: readonly (readonly string[])[] = [
   ["expansion", "decoder", "runtime"],
   ["conversion"],
   ["verification"],
+  ["card"],
   ["commands"],
   ["index.ts"],
   ["cli"],

@@ -105,7 +105,7 @@ async function* expandWith(options: ExpandOptions, prover: Prover | undefined): 
   claimOutput(names.directory, all, { key: write.key, resume: write.resume, force: options.force ?? false, alone });
   const finals = (written: readonly WrittenFile[]): readonly FilePlan[] => [
     ...small,
-    manifestFile(manifest, planFingerprint(plan), written, small, write.hash),
+    manifestFile(manifest, planFingerprint(plan), written, small, write.hash, checkpoint.repository),
   ];
   const files = yield* writeFiles(names.directory, large, finals, write);
   for (const entry of earlier) if (!all.includes(entry.name)) removeStale(names.directory, entry);

@@ -119,6 +119,7 @@ export function manifestFile(
   written: readonly WrittenFile[],
   small: readonly FilePlan[],
   hash: boolean,
+  repository?: { readonly repo: string; readonly commit: string },
 ): FilePlan {
   const entries = [
     ...written.map(({ name: file, size, sha256 }) => ({
@@ -128,7 +129,14 @@ export function manifestFile(
     })),
     ...small.map((file) => ({ name: file.name, size: file.size, ...(hash ? { sha256: digest(file) } : {}) })),
   ];
-  return jsonFile(name, { schema: MANIFEST_SCHEMA, tool: `expand-checkpoint ${VERSION}`, plan, files: entries });
+  const source = repository === undefined ? {} : { source: { repository: repository.repo, commit: repository.commit } };
+  return jsonFile(name, {
+    schema: MANIFEST_SCHEMA,
+    tool: `expand-checkpoint ${VERSION}`,
+    plan,
+    ...source,
+    files: entries,
+  });
 }
 
 /** Only for files whose bytes are all in memory. */

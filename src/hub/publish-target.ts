@@ -1,9 +1,10 @@
 // The repository that is published to: what it is now, and making it ready. Never widens who may see it, never moves what is there.
-import type { UploadFetchOptions } from "./upload-fetch.ts";
+
 import { ExpandError } from "../errors.ts";
 import type { HubClient } from "./http.ts";
 import type { RemoteFile } from "./range.ts";
 import { listFiles } from "./repository.ts";
+import type { UploadFetchOptions } from "./upload-fetch.ts";
 import { uploadFetch } from "./upload-fetch.ts";
 
 export interface PublishTarget {
@@ -109,9 +110,11 @@ async function find(client: HubClient, path: string, what: string): Promise<Info
   const answer = await uploadFetch(client, { what, accepted: [404] })(`${client.settings.endpoint}/${path}`);
   if (answer.status === 404) return undefined;
   const value: unknown = await answer.json().catch(() => undefined);
-  const { id, sha, private: hidden } = (typeof value === "object" && value !== null ? value : {}) as Readonly<
-    Record<string, unknown>
-  >;
+  const {
+    id,
+    sha,
+    private: hidden,
+  } = (typeof value === "object" && value !== null ? value : {}) as Readonly<Record<string, unknown>>;
   if (typeof sha === "string" && /^[0-9a-f]{40}$/.test(sha) && typeof hidden === "boolean") {
     return { id: typeof id === "string" ? id : undefined, sha, private: hidden };
   }

@@ -56,14 +56,22 @@ const PROGRESS_EVERY_MS = 100;
 /** How long an interrupted run waits for what is under way. */
 const LAST_WAIT_MS = 500;
 
-/** What publishing would do. Changes nothing. Throws what `Upload.open` throws. */
-export async function previewUpload(options: UploadOptions, files: readonly PublishFile[]): Promise<PublishReport> {
+/** The repository as it stands. Changes nothing. Throws what `Upload.open` throws. */
+export async function lookAt(options: UploadOptions): Promise<TargetState> {
   const client = clientOf(options);
   try {
-    return reportOf(options, await lookUp(client, options.target), files);
+    return await lookUp(client, options.target);
+  } catch (error) {
+    throwIfAborted(options.signal);
+    throw misunderstood(error, options.target.repo);
   } finally {
     client.close();
   }
+}
+
+/** What publishing would do. Changes nothing. Throws what `Upload.open` throws. */
+export async function previewUpload(options: UploadOptions, files: readonly PublishFile[]): Promise<PublishReport> {
+  return reportOf(options, await lookAt(options), files);
 }
 
 export class Upload {

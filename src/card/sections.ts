@@ -1,0 +1,235 @@
+// The words of our part of a model card. Says only what plan, mask and proof say; never lets a name become markup.
+import type { Mask } from "../expansion/mask.ts";
+import type { Plan, PlannedBlock } from "../expansion/plan.ts";
+import type { Recipe, RecipeName } from "../expansion/recipes/recipes.ts";
+import { blockCounts, bytesText, headline, logitsText, runText } from "../verification/report/summary.ts";
+import { listed, type VerificationReport } from "../verification/report.ts";
+
+/** A model on the Hub that was expanded. */
+export interface CardSource {
+  readonly repo: string;
+  /** Commit; absent when only its name is known. */
+  readonly commit?: string;
+}
+
+export interface CardRecipe {
+  readonly name: Exclude<RecipeName, "json">;
+  readonly result: Recipe;
+}
+
+export interface CardFacts {
+  /** "owner/name" of the expanded model. */
+  readonly repo: string;
+  /** Version of expand-checkpoint that wrote it. */
+  readonly version: string;
+  readonly plan: Plan;
+  readonly mask: Pick<Mask, "counts" | "blocks">;
+  readonly report: VerificationReport;
+  /** Undefined when the source was a local checkpoint of unknown origin. */
+  readonly source?: CardSource;
+  readonly recipes: readonly CardRecipe[];
+  /** Names of the files beside the weights. */
+  readonly files: {
+    readonly plan: string;
+    readonly mask: string;
+    readonly verification: string;
+    readonly manifest: string;
+  };
+  /** The file to open, where it is not the repository itself: "model.gguf". */
+  readonly model?: string;
+}
+
+const TRAINERS: Readonly<Record<CardRecipe["name"], string>> = {
+  axolotl: "axolotl",
+  "llama-factory": "LLaMA-Factory",
+  "ms-swift": "ms-swift",
+  peft: "PEFT",
+  torch: "plain PyTorch",
+};
+
+const LANGUAGES: Readonly<Record<string, string>> = { yaml: "yaml", py: "python", txt: "text", json: "json" };
+
+/** Ends with a line break. `extends`: other text follows, which is about the source. */
+export function cardText(facts: CardFacts, extendsAnother: boolean): string {
+  return [
+    ...opening(facts, extendsAnother),
+    ...blocks(facts),
+    ...zeroed(facts),
+    ...training(facts),
+    ...proof(facts),
+    ...again(facts),
+    "",
+  ].join("\n");
+}
+
+function opening({ repo, plan, source, version }: CardFacts, extendsAnother: boolean): string[] {
+  const copies = copiesOf(plan).length;
+  const of = source === undefined ? `a ${code(plan.source.modelType)} model` : link(source.repo);
+  const { parametersBefore, parametersAfter } = plan.cost;
+  return [
+    `# ${plain(repo.split("/").at(-1) ?? repo)}`,
+    "",
+    `This is ${of} with ${copies === 1 ? "one more block" : `${copies} more blocks`}: ${plan.source.blocks} became ${plan.blocks.length}, and ${count(parametersBefore)} parameters became ${count(parametersAfter)}.`,
+    "Each new block is a copy whose output projections are closed, so that it adds exactly zero: **as published, this model computes exactly what its source computes**, no better and no worse. It is made to be trained (LLaMA Pro block expansion, [arXiv 2401.02415](https://arxiv.org/abs/2401.02415)).",
+    `Made with expand-checkpoint ${version}.${extendsAnother ? " The text below this part is the source's." : ""}`,
+    "",
+  ];
+}
+
+function blocks({ plan, report }: CardFacts): string[] {
+  const rows = copiesOf(plan).map((block) => {
+    const closed = report.blocks[block.at]?.closed ?? [];
+    return [`${block.at}`, `${block.from}`, plain(closed.map((each) => `${each.branch}: ${each.factor}`).join(", "))];
+  });
+  return [
+    "## Inserted blocks",
+    "",
+    ...table(["block (from 0)", `copy of block (of ${plan.source.blocks})`, "closed"], rows),
+    "",
+  ];
+}
+
+function zeroed({ plan, files }: CardFacts): string[] {
+  const fixed = copiesOf(plan).flatMap((block) => block.zeroed);
+  const byValue = new Map<number, string[]>();
+  for (const { tensor, value } of fixed) byValue.set(value, [...(byValue.get(value) ?? []), tensor]);
+  const lines = [...byValue].map(
+    ([value, tensors]) =>
+      `- ${value === 0 ? "Zero" : `${value} throughout`}: ${listed(tensors.map(code), 8)}${value === 0 ? "" : " (held, not trained)"}`,
+  );
+  const settings = plan.config.map(
+    ({ path, before, after }) => `- ${code(path)}: ${value(before)} became ${value(after)}`,
+  );
+  return [
+    "## What is zeroed",
+    "",
+    ...lines,
+    "",
+    `Every other tensor of a copy holds the bytes of its source block, and every tensor of the source is here byte for byte. ${code(files.plan)} has the whole list.`,
+    ...(settings.length === 0 ? [] : ["", "Settings that changed with the number of blocks:", "", ...settings]),
+    "",
+  ];
+}
+
+function training({ mask, recipes, files, plan }: CardFacts): string[] {
+  const { trainable, frozen } = mask.counts;
+  const share = ((trainable.parameters / Math.max(1, trainable.parameters + frozen.parameters)) * 100).toFixed(1);
+  const lines = [
+    "## Training",
+    "",
+    `Train the new blocks (${mask.blocks.join(", ")}) and freeze everything else: ${count(trainable.parameters)} parameters in ${trainable.tensors} tensors, ${share} % of the model. ${code(files.mask)} says it for every tensor.`,
+    "",
+  ];
+  if (plan.cost.trainable * 2 < plan.cost.parametersAfter - plan.cost.parametersBefore) {
+    lines.push(
+      "The copies are quantized and cannot be trained as they are; expand the unquantized checkpoint to train it.",
+      "",
+    );
+  }
+  for (const { name, result } of recipes) {
+    if (result.kind === "refused") continue;
+    const language = LANGUAGES[result.file.split(".").at(-1) ?? ""] ?? "";
+    lines.push(
+      "<details>",
+      `<summary>${TRAINERS[name]}</summary>`,
+      "",
+      ...fenced(language, result.text),
+      "",
+      "</details>",
+      "",
+    );
+  }
+  const refused = recipes.flatMap(({ name, result }) =>
+    result.kind === "refused" ? [`${TRAINERS[name]} (${plain(result.reason)})`] : [],
+  );
+  if (refused.length > 0) lines.push(`No recipe for: ${refused.join("; ")}.`, "");
+  return lines;
+}
+
+function proof({ report, files }: CardFacts): string[] {
+  const { before, after, numeric } = report;
+  return [
+    "## Proof",
+    "",
+    `**${plain(headline(report))}** (${blockCounts(report.blocks)}; ${bytesText(report.bytesCompared)} compared).`,
+    ...(numeric === undefined
+      ? []
+      : [`Both models were run: ${plain(runText(numeric))}; logits: ${logitsText(numeric)}.`]),
+    "",
+    ...table(
+      ["", "tensors", "bytes", "fingerprint of the headers (SHA-256)"],
+      [
+        ["BEFORE, the source", `${before.tensors}`, `${before.bytes}`, code(before.headers)],
+        ["AFTER, this model", `${after.tensors}`, `${after.bytes}`, code(after.headers)],
+      ],
+    ),
+    "",
+    `${code(files.verification)} is the report, and ${code(files.manifest)} has the SHA-256 of every file.`,
+    "",
+  ];
+}
+
+function again({ version, source, repo, files, model }: CardFacts): string[] {
+  const from =
+    source === undefined ? "SOURCE" : `${source.repo}${source.commit === undefined ? "" : `@${source.commit}`}`;
+  const tool = `npx expand-checkpoint@${version}`;
+  const here = `${repo}${model === undefined ? "" : `:${model}`}`;
+  return [
+    "## Make it again, or check it",
+    "",
+    ...(source === undefined ? ["SOURCE is the checkpoint whose fingerprint stands above.", ""] : []),
+    ...fenced(
+      "sh",
+      [`${tool} expand ${from} OUT --plan ${files.plan}`, `${tool} verify ${from} ${here}`, ""].join("\n"),
+    ),
+  ];
+}
+
+type Copy = Extract<PlannedBlock, { kind: "copy" }>;
+
+function copiesOf(plan: Plan): readonly Copy[] {
+  return plan.blocks.flatMap((block) => (block.kind === "copy" ? [block] : []));
+}
+
+function value(of: unknown): string {
+  if (of === undefined || of === null) return "nothing";
+  const text = JSON.stringify(of);
+  return text.length <= 60
+    ? code(text)
+    : Array.isArray(of)
+      ? `a list of ${of.length}`
+      : code(`${text.slice(0, 57)}...`);
+}
+
+/** "1,235,814,400". */
+function count(number: number): string {
+  return number.toLocaleString("en-US");
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)];
+}
+
+/** A fence that is longer than any inside. */
+function fenced(language: string, text: string): string[] {
+  const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
+  const fence = "`".repeat(longest + 1);
+  return [`${fence}${language}`, text.replace(/\n$/, ""), fence];
+}
+
+function link(repo: string): string {
+  return `[${plain(repo)}](https://huggingface.co/${repo})`;
+}
+
+/** Text in which nothing is markup. */
+function plain(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, " ").replace(/[\\`*_[\]<>|#&]/g, "\\$&");
+}
+
+function code(text: string): string {
+  return `\`${text
+    .replace(/[\p{Cc}\p{Cf}]/gu, " ")
+    .replaceAll("`", "'")
+    .replaceAll("|", "\\|")}\``;
+}

@@ -1,0 +1,72 @@
+// The files of an expanded checkpoint that are published, and those that stay at home. What was proved goes, with its papers; nothing that
+// looks like a secret does.
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import { ExpandError } from "../errors.ts";
+import type { PublishFile } from "../hub/publish-files.ts";
+import type { Expanded } from "./expanded.ts";
+import { isLookedInto, refuseSecretName, refuseSecretText } from "./secrets.ts";
+
+export const CARD = "README.md";
+
+export interface PushFiles {
+  readonly files: readonly PublishFile[];
+  /** Names in the directory that are not published. */
+  readonly leftOut: readonly string[];
+}
+
+/** Papers that a user adds to a model: a licence, a report, pictures of a card. */
+const PAPERS = /^(?:LICEN[CS]E|NOTICE|COPYING|USE_POLICY)(?:\..+)?$|\.(?:md|html|png|jpe?g|svg|gif|webp)$/i;
+/** Bytes: files up to this size are held against the manifest before anything is sent, larger ones while they are. */
+const SMALL = 16_000_000;
+
+/** Throws "output" for secrets, "input" for small files that are not what the manifest says. */
+export function pushFiles(expanded: Expanded, card: string): PushFiles {
+  const { directory, entries, file, sidecar, report } = expanded;
+  const own = new Set([...entries.map(({ name }) => name), CARD]);
+  const papers =
+    file === undefined ? fs.readdirSync(directory).filter((name) => !own.has(name) && isPaper(directory, name)) : [];
+  const proof = {
+    ...report,
+    before: { ...report.before, location: "BEFORE" },
+    after: { ...report.after, location: "AFTER" },
+  };
+  const written = entries.filter(({ name }) => name !== CARD);
+  const files = [
+    ...written.map(({ name, size, sha256 = "" }) => ({ name, content: path.join(directory, name), size, sha256 })),
+    ...[sidecar("manifest.json"), ...papers].map((name) => inMemory(name, fs.readFileSync(path.join(directory, name)))),
+    // Paths of this machine are nobody's business.
+    inMemory(sidecar("verification.json"), Buffer.from(`${JSON.stringify(proof, null, 2)}\n`)),
+    inMemory(CARD, Buffer.from(card)),
+  ].sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const each of files) check(each);
+  const known = new Set(files.map(({ name }) => name.split("/")[0]));
+  const stays = (name: string): boolean => file === undefined && !known.has(name);
+  return { files, leftOut: fs.readdirSync(directory).filter(stays).sort() };
+}
+
+function isPaper(directory: string, name: string): boolean {
+  return PAPERS.test(name) && !name.startsWith(".") && fs.statSync(path.join(directory, name)).isFile();
+}
+
+function inMemory(name: string, content: Uint8Array): PublishFile {
+  return { name, content, size: content.length, sha256: sha256(content) };
+}
+
+function check({ name, content, size, sha256: expected }: PublishFile): void {
+  refuseSecretName(name);
+  if (size > SMALL) return;
+  const data = typeof content === "string" ? fs.readFileSync(content) : content;
+  if (sha256(data) !== expected) {
+    throw new ExpandError("input", "has another SHA-256 than the manifest says: it changed after it was proved", {
+      at: name,
+      fix: "Expand again, or restore the file.",
+    });
+  }
+  if (isLookedInto(name, size)) refuseSecretText(name, data);
+}
+
+function sha256(data: Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
