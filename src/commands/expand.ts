@@ -27,6 +27,7 @@ import {
 } from "./output.ts";
 import { type PrepareOptions, prepare } from "./prepare.ts";
 import { openProver, type Prover, type ProverOptions } from "./prover.ts";
+import type { PushReport, PushTarget } from "./push.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export { terminalText } from "../verification/report/terminal.ts";
@@ -55,6 +56,8 @@ export interface ExpandOptions extends PrepareOptions {
   readonly verify?: "structure" | "full" | "none";
   /** Where and on what models run, for "full". */
   readonly numbers?: Pick<ProverOptions, "device" | "samples" | "tokens" | "seed" | "tolerance" | "threads">;
+  /** Publish what was written, once it is proved. */
+  readonly push?: PushTarget;
 }
 
 export interface ExpandReport {
@@ -66,10 +69,23 @@ export interface ExpandReport {
   readonly refused: readonly { readonly recipe: RecipeName; readonly reason: string }[];
   /** Absent when verification was turned off. */
   readonly verification?: VerificationReport;
+  /** Present when it was asked for and the proof holds. */
+  readonly published?: PushReport;
 }
 
-/** Throws whatever opening, planning, writing and proving refuse; a proof that fails is in the report, not an error. */
+/** Throws whatever opening, planning, writing, proving and publishing refuse; a proof that fails is in the report, not an error. */
 export async function* expand(options: ExpandOptions): Run<ExpandReport> {
+  const { push: target, signal } = options;
+  // What publishes is loaded for publishing only. A refusal comes before hours of writing.
+  const { checkTarget, push } = target === undefined ? {} : await import("./push.ts");
+  if (target !== undefined) await checkTarget?.(target, options);
+  const report = yield* expandProved(options);
+  if (target === undefined || push === undefined || report.verification?.verdict !== "identity") return report;
+  const published = yield* push({ ...target, directory: report.output, ...(signal === undefined ? {} : { signal }) });
+  return { ...report, published };
+}
+
+async function* expandProved(options: ExpandOptions): Run<ExpandReport> {
   const prover = options.verify === "none" ? undefined : await openProver(proverOptions(options));
   try {
     return yield* expandWith(options, prover);

@@ -23,27 +23,31 @@ const SMALL = 16_000_000;
 
 /** Throws "output" for secrets, "input" for small files that are not what the manifest says. */
 export function pushFiles(expanded: Expanded, card: string): PushFiles {
-  const { directory, entries, file, sidecar, report } = expanded;
+  const { directory, entries, file, sidecar } = expanded;
   const own = new Set([...entries.map(({ name }) => name), CARD]);
   const papers =
     file === undefined ? fs.readdirSync(directory).filter((name) => !own.has(name) && isPaper(directory, name)) : [];
-  const proof = {
-    ...report,
-    before: { ...report.before, location: "BEFORE" },
-    after: { ...report.after, location: "AFTER" },
-  };
   const written = entries.filter(({ name }) => name !== CARD);
   const files = [
     ...written.map(({ name, size, sha256 = "" }) => ({ name, content: path.join(directory, name), size, sha256 })),
     ...[sidecar("manifest.json"), ...papers].map((name) => inMemory(name, fs.readFileSync(path.join(directory, name)))),
-    // Paths of this machine are nobody's business.
-    inMemory(sidecar("verification.json"), Buffer.from(`${JSON.stringify(proof, null, 2)}\n`)),
+    inMemory(sidecar("verification.json"), Buffer.from(`${JSON.stringify(proofOf(expanded), null, 2)}\n`)),
     inMemory(CARD, Buffer.from(card)),
   ].sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const each of files) check(each);
   const known = new Set(files.map(({ name }) => name.split("/")[0]));
   const stays = (name: string): boolean => file === undefined && !known.has(name);
   return { files, leftOut: fs.readdirSync(directory).filter(stays).sort() };
+}
+
+/** The report as it was written, but for paths of this machine, which are nobody's business. */
+function proofOf({ report, source }: Expanded): Expanded["report"] {
+  const before = source === undefined ? "BEFORE" : `${source.repo}@${source.commit}`;
+  return {
+    ...report,
+    before: { ...report.before, location: before },
+    after: { ...report.after, location: "AFTER" },
+  };
 }
 
 function isPaper(directory: string, name: string): boolean {

@@ -66,9 +66,16 @@ export async function* push(options: PushOptions): Run<PushReport> {
   return { ...report, ...extra };
 }
 
-/** Throws what `push` would throw about the repository, before anything is expanded. Changes nothing. */
-export async function checkTarget(target: PushTarget & RunOptions): Promise<void> {
-  await lookAt(uploadOptions(target));
+/** Throws what `push` would throw about the repository and about papers that will be missing, before anything is expanded. */
+export async function checkTarget(
+  target: PushTarget,
+  { verify, hash, signal }: RunOptions & { readonly verify?: string; readonly hash?: boolean },
+): Promise<void> {
+  const missing = verify === "none" ? "a proof (--verify none)" : hash === false ? "digests (--no-hash)" : undefined;
+  if (missing !== undefined) {
+    throw new ExpandError("usage", `--push publishes nothing without ${missing}`, { fix: "Leave that option out." });
+  }
+  await lookAt(uploadOptions({ ...target, ...(signal === undefined ? {} : { signal }) }));
 }
 
 async function* send(

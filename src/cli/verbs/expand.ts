@@ -2,6 +2,7 @@
 import type { Options } from "yargs";
 import type { ExpandOptions, ExpandReport, VerificationReport } from "../../commands/expand.ts";
 import { RECIPE_NAMES } from "../../commands/recipe-names.ts";
+import { ExpandError } from "../../errors.ts";
 import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
 import { numberOptions, numbersOf } from "../number-options.ts";
 import { planText } from "../plan-text.ts";
@@ -9,6 +10,7 @@ import { formatBytes } from "../terminal.ts";
 import { byteSize, nameList } from "../values.ts";
 import { type Arguments, optional, text, type Verb, type VerbContext } from "../verb.ts";
 import { planVerb } from "./plan.ts";
+import { pushText, TARGET_OPTIONS, targetOptions } from "./push.ts";
 
 const OUTPUT_OPTIONS: Readonly<Record<string, Options>> = {
   "shard-size": {
@@ -57,6 +59,13 @@ const OUTPUT_OPTIONS: Readonly<Record<string, Options>> = {
     describe: "Prove identity by reading everything back; full: by running both models as well",
   },
   ...numberOptions("Running the models (--verify full):"),
+  push: {
+    group: "Hub:",
+    requiresArg: true,
+    type: "string",
+    describe: "Publish the proved result as owner/name, with a model card",
+  },
+  ...TARGET_OPTIONS,
 };
 
 export const expandVerb: Verb = {
@@ -68,15 +77,19 @@ export const expandVerb: Verb = {
     ["expand ./Llama-3.2-1B ./expanded --add 4", "four copies, spread evenly"],
     ["expand model-Q4_K_M.gguf expanded.gguf --every 4", "quantized GGUF, a copy after every 4th block"],
     ["expand ./gemma-2-2b ./expanded --add 4 --mask axolotl,torch", "with the mask for two trainers"],
+    ["expand Qwen/Qwen3-0.6B ./expanded --push alice/Qwen3-0.6B-expanded --private", "from the Hub to the Hub"],
   ],
   exits:
-    "0 done and proved, 1 not identity, 2 usage or plan, 3 source refused, 4 output refused or disk full, 130 interrupted",
+    "0 done and proved, 1 not identity, 2 usage or plan, 3 source refused, 4 output refused or disk full, 5 Hub or network, 130 interrupted",
   run: async (args, context) => {
     if (args["dry-run"] === true) return planVerb.run({ ...args, save: undefined }, context);
     const { expand, terminalText } = await import("../../commands/expand.ts");
     const report = await context.finish(expand(expandOptions(args, context)));
     context.terminal.report(context.json ? JSON.stringify(report) : expandText(report, terminalText));
     const verdict = report.verification?.verdict ?? "identity";
+    if (args.push !== undefined && report.published === undefined) {
+      context.terminal.warn(`nothing was published: the proof says ${verdict}`);
+    }
     return verdict === "identity" ? 0 : verdict === "not-identity" ? 1 : 7;
   },
 };
@@ -86,6 +99,7 @@ function expandOptions(args: Arguments, context: VerbContext): ExpandOptions {
     ...prepareOptions(args, context.signal),
     numbers: numbersOf(args),
     output: text(args, "output") ?? "",
+    ...pushOptions(args),
     ...optional<ExpandOptions>(args, {
       force: "force",
       shardSize: "shard-size",
@@ -100,6 +114,17 @@ function expandOptions(args: Arguments, context: VerbContext): ExpandOptions {
   };
 }
 
+/** Words that say how to publish mean nothing without --push; --revision could be taken for the source's. */
+function pushOptions(args: Arguments): Pick<ExpandOptions, "push"> {
+  const repository = text(args, "push");
+  if (repository !== undefined) return { push: targetOptions(args, repository) };
+  const alone = Object.keys(TARGET_OPTIONS).find((name) => args[name] !== undefined && args[name] !== false);
+  if (alone === undefined) return {};
+  throw new ExpandError("usage", `--${alone} says how to publish, and there is no --push`, {
+    fix: alone === "revision" ? "A revision of the source is written owner/name@revision." : "Add --push owner/name.",
+  });
+}
+
 function expandText(report: ExpandReport, verdictText: (report: VerificationReport) => string): string {
   const bytes = report.files.reduce((sum, file) => sum + file.size, 0);
   const lines = [
@@ -110,6 +135,7 @@ function expandText(report: ExpandReport, verdictText: (report: VerificationRepo
     report.verification === undefined
       ? "NOT VERIFIED: --verify none was given; run expand-checkpoint verify SOURCE OUT"
       : verdictText(report.verification),
+    ...(report.published === undefined ? [] : ["", pushText(report.published)]),
   ];
   return lines.join("\n");
 }

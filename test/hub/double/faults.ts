@@ -9,6 +9,8 @@ export type FaultKind =
   | "silent" // never an answer
   | "status" // refused with `status`, nothing done
   | "upgrade" // 101, as from a confused proxy
+  | "garbage" // an answer that is no HTTP, with a signed address in it
+  | "redirect" // to `location`
   | "login" // 200 and a page of HTML, as from a hotel's network
   | "lost" // done, but the connection is reset before the answer
   | "reset-after-headers" // done; the headers come, the body does not
@@ -18,6 +20,8 @@ export type FaultKind =
   | "short" // a range that ends at `at` of what was asked, and says so
   | "ends-early" // a body without length that ends at `at`, as if that were all
   | "changed" // another version of the file: other bytes, other ETag
+  | "weak" // the right answer, with weak ETags
+  | "untagged" // the right answer, without any ETag
   | "ignore-range" // 200 and the whole file
   | "shifted" // a range that starts elsewhere, and says so
   | "gzip" // an encoding that nobody asked for
@@ -38,6 +42,8 @@ export interface Fault {
   readonly code?: string;
   readonly message?: string;
   readonly retryAfter?: string;
+  /** Of "redirect". */
+  readonly location?: string;
   /** Part of the body that comes through, from 0 to 1; a half when left out. */
   readonly at?: number;
 }
@@ -138,6 +144,15 @@ async function spoiled(answer: Answer, fault: Fault | undefined): Promise<Answer
     ]);
     return { status, headers: Object.fromEntries(other), body: inverted(body) };
   }
+  if (fault?.kind === "weak" || fault?.kind === "untagged") {
+    const isTag = (name: string): boolean => /^(?:x-linked-)?etag$/i.test(name);
+    const kept = Object.entries(headers).filter(([name]) => fault.kind === "weak" || !isTag(name));
+    return {
+      status,
+      headers: Object.fromEntries(kept.map(([name, value]) => [name, isTag(name) ? `W/${value}` : value])),
+      body,
+    };
+  }
   if (fault?.kind === "gzip") {
     const packed = gzipSync(await whole(body));
     return {
@@ -171,6 +186,15 @@ export async function refuseAtOnce(response: http.ServerResponse, fault: Fault |
     case "upgrade":
       response.socket?.end("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n");
       return true;
+    case "garbage":
+      response.socket?.end(`HTTP/1.1 302 Found\r\nLocation: ${fault.location}\r\nno colon here\r\n\r\n`);
+      return true;
+    case "redirect": {
+      response.req.resume();
+      const headers = { Location: fault.location ?? "" };
+      await deliver(response, { status: 302, headers, body: text("Found") }, undefined);
+      return true;
+    }
     case "login":
       response.req.resume();
       response.writeHead(200, { "Content-Type": "text/html" });
