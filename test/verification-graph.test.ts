@@ -257,6 +257,19 @@ const FAULTS: readonly Fault[] = [
     },
     codes: ["copy-not-closed"],
   },
+  {
+    title: "one branch of a merged graph that reads another original's weight",
+    flavour: "merged",
+    change: (graph) => {
+      const branch = attributeOf(
+        found(graph.node, ({ opType }) => opType === "If"),
+        "then_branch",
+      )?.g;
+      const user = found(branch?.node ?? [], ({ input }) => input.includes("onnx::MatMul_1.mlp.up_proj"));
+      user.input = user.input.map((name) => name.replace("MatMul_1", "MatMul_2"));
+    },
+    codes: ["original-differs", "tensor-added"],
+  },
 ];
 
 for (const { title, flavour, change, codes } of FAULTS) {

@@ -117,11 +117,7 @@ export class GraphProof {
     constants: readonly ConstantPair[],
   ): AsyncGenerator<RunEvent, readonly Finding[], void> {
     const done = new Set(
-      blocks.flatMap(({ kind, from = -1 }, at) => {
-        const sources = new Map((this.#before.uses[from] ?? []).map(({ role, initializer }) => [role, initializer]));
-        const own = kind === "original" ? (this.#after.uses[at] ?? []) : [];
-        return own.map(({ role, initializer }) => `${sources.get(role)}\n${initializer}`);
-      }),
+      blocks.flatMap(({ kind, from = -1 }, at) => (kind === "original" ? this.#compared(from, at) : [])),
     );
     const findings: Finding[] = [];
     const pairs = new Map<string, Pair>();
@@ -141,6 +137,12 @@ export class GraphProof {
     const group = { at: "outside the blocks" };
     yield* compareAll(evidence, "original-differs", group, pairs.values(), findings);
     return findings;
+  }
+
+  /** Pairs of initializers that the proof of an original has compared: those that `rename` brought together. */
+  #compared(from: number, at: number): readonly string[] {
+    const found = new Map((this.#after.uses[at] ?? []).map(({ role, initializer }) => [role, initializer]));
+    return (this.#before.uses[from] ?? []).map(({ role, initializer }) => `${initializer}\n${found.get(role)}`);
   }
 
   /** onnxruntime's fused norm normalises the sum before it is rounded; behind a copy stands the rounded one. */
