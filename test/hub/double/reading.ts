@@ -22,18 +22,6 @@ export function info(site: Site, repository: HubRepository, revision: string): A
   });
 }
 
-/** Branches, and pull requests where they are asked for. */
-export function refs(repository: HubRepository, { url }: Call): Answer {
-  const all = [...repository.refs].map(([name, targetCommit]) => ({ name, targetCommit }));
-  const aside = all.filter(({ name }) => name.startsWith("refs/pr/"));
-  const branches = all
-    .filter((each) => !aside.includes(each))
-    .map((each) => ({ ...each, ref: `refs/heads/${each.name}` }));
-  const pullRequests = aside.map((each) => ({ ...each, ref: each.name }));
-  const asked = url.searchParams.get("include_prs") === "1";
-  return answer(200, { branches, tags: [], converts: [], ...(asked && { pullRequests }) });
-}
-
 /** Models by owner and by a part of their name. */
 export function search(site: Site, { url, caller }: Call): Answer {
   const author = url.searchParams.get("author");

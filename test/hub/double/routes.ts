@@ -50,11 +50,6 @@ export async function route(site: Site, host: "hub" | "storage", call: Call): Pr
     const repository = findRepository(site, call, listed[1] ?? "", listed[2] ?? "");
     return isAnswer(repository) ? repository : refs(call, repository);
   }
-  const listed = /^\/api\/models\/([^/]+\/[^/]+)\/refs$/.exec(path);
-  if (listed !== null) {
-    const repository = findRepository(site, call, "models", listed[1] ?? "");
-    return isAnswer(repository) ? repository : refs(repository, call);
-  }
   const file = FILE.exec(path);
   if (file !== null) {
     const [, kind = "models", name = "", mode, revision = "", inner = ""] = file;
