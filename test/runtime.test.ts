@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import t from "tap";
 import ts from "typescript";
@@ -243,7 +244,17 @@ t.test("CUDA files that the system's loader refuses: it says why, and nothing fa
   t.equal(process.env.NVIDIA_TF32_OVERRIDE, "0", "no product is rounded to 10 bits of fraction");
 });
 
-t.test("built code runs models in a thread of its own", async (t) => {
+/** x to the twelfth power: onnxruntime is at it for a while, where x is large. */
+function power(): Uint8Array {
+  const graph = new GraphBuilder("power");
+  const x = graph.input("x", OnnxType.FLOAT, ["n", "n"]);
+  let y = x;
+  for (let at = 1; at < 12; at++) y = graph.node("MatMul", [y, x], {}, `y${at}`);
+  graph.output(y, OnnxType.FLOAT, ["n", "n"]);
+  return encodeModel(graph.build().model);
+}
+
+t.test("built code runs models in a thread of its own, which is never ended while one runs", async (t) => {
   const directory = t.testdir({ "package.json": '{"type":"module"}' });
   const src = path.join(import.meta.dirname, "../src");
   const options = {
@@ -271,7 +282,12 @@ t.test("built code runs models in a thread of its own", async (t) => {
   t.same(half?.data, Uint16Array.of(0x3c00, 0x4500));
   t.same((await held.release()).w, floats([2, 3], 1, 0, 0, 0, 1, 1));
   t.match(await refusal(threaded.open(Uint8Array.of(1))), { tag: "unsupported" });
-  const running = session.run({ x: floats([1, 3], 1, 2, 3), w: floats([2, 3], 1, 0, 0, 0, 1, 1) });
+  const slow = await threaded.open(power());
+  const running = slow.run({
+    x: { dtype: "float32", shape: [1024, 1024], data: new Float32Array(1024 ** 2).fill(1e-3) },
+  });
+  // Long enough for the run to begin.
+  await setTimeout(50);
   controller.abort();
   t.match(await refusal(running), { tag: "interrupted" });
   await threaded.close();

@@ -71,16 +71,20 @@ async function runVerb(verb: Verb, words: readonly string[], terminal: Terminal,
 async function withInterrupts(work: (signal: AbortSignal) => Promise<number>, terminal: Terminal): Promise<number> {
   const controller = new AbortController();
   const stop = (): void => {
-    if (controller.signal.aborted) process.exit(130);
+    // Signals have their own effect from now on: process.exit would wait for a thread that runs a model.
+    release();
     controller.abort();
+  };
+  const release = (): void => {
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   try {
     return await work(controller.signal);
   } finally {
-    process.off("SIGINT", stop);
-    process.off("SIGTERM", stop);
+    release();
     terminal.done();
   }
 }

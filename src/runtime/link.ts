@@ -34,6 +34,8 @@ export async function openLink(options: EngineOptions): Promise<Link> {
 class WorkerLink implements Link {
   readonly #worker: Worker;
   readonly #waiting: Waiting[] = [];
+  /** Settles when the newest request is answered. */
+  #last: Promise<unknown> = Promise.resolve();
   #failure: unknown;
 
   constructor(worker: Worker) {
@@ -51,15 +53,19 @@ class WorkerLink implements Link {
   }
 
   ask(request: Request, transfer: readonly ArrayBuffer[] = []): Promise<Reply> {
-    return new Promise((resolve, reject) => {
+    const reply = new Promise<Reply>((resolve, reject) => {
       if (this.#failure !== undefined) return reject(this.#failure);
       this.#waiting.push({ resolve, reject });
       this.#worker.postMessage(request, [...transfer]);
     });
+    this.#last = Promise.allSettled([this.#last, reply]);
+    return reply;
   }
 
+  /** Once what was asked is answered: a thread that ends while onnxruntime computes takes the process with it (SIGABRT). */
   async close(): Promise<void> {
     this.#failure ??= new ExpandError("interrupted", "interrupted");
+    await this.#last;
     await this.#worker.terminate();
   }
 
