@@ -25,8 +25,8 @@ t.setTimeout(120_000);
 const directory = t.testdir({});
 
 /** Blocks 0 (copy of 0) 1 (copy of 1) 2. */
-async function pair(flavour: OnnxFlavour): Promise<{ before: Checkpoint; after: Checkpoint }> {
-  const [source, output] = [path.join(directory, flavour), path.join(directory, `${flavour}-expanded`)];
+async function pair(flavour: OnnxFlavour, name: string = flavour): Promise<{ before: Checkpoint; after: Checkpoint }> {
+  const [source, output] = [path.join(directory, name), path.join(directory, `${name}-expanded`)];
   writeTinyOnnx(source, tinyOnnx(flavour));
   await finish(expand({ source, output, after: [0, 1], verify: "none" }));
   return { before: await openCheckpoint(source), after: await openCheckpoint(output) };
@@ -195,3 +195,48 @@ t.test("a mixture of experts as a graph: where its blocks cannot be looked at, t
   t.equal(report.verdict, "identity", report.reason ?? "");
   t.match(report.numeric, { method: "whole", tolerance: 1e-4, blocks: [] });
 });
+
+t.test(
+  "caches that changed places hide the blocks, and leave the verdict open although every output agrees",
+  async (t) => {
+    const { before, after } = await pair("opset23", "caches");
+    const { graph } = after;
+    if (graph === undefined) throw new Error("it brings a graph");
+    const own = cloneGraph(graph);
+    const swap = (name: string): string =>
+      name.replace(/^(past_key_values\.)([24])(\.key)$/, (_, head, at, tail) => `${head}${6 - Number(at)}${tail}`);
+    for (const node of own.model.graph?.node ?? []) node.input = node.input.map(swap);
+    const folder = path.join(directory, "swapped-caches");
+    fs.cpSync(after.location, folder, { recursive: true });
+    fs.writeFileSync(path.join(folder, "model.onnx"), encodeModel(own.model));
+    const report = await numbers(before, await openCheckpoint(folder));
+    t.equal(report.verdict, "inconclusive");
+    t.equal(report.numeric?.logits.differing, 0);
+    t.equal(report.reason, 'AFTER cache "past_key_values.0.key": its name does not say which block it belongs to');
+  },
+);
+
+t.test(
+  "caches of two blocks that are handed back to each other are found behind caches that hold something",
+  async (t) => {
+    const { before, after } = await pair("opset23", "handed");
+    const { graph } = after;
+    if (graph === undefined) throw new Error("it brings a graph");
+    const own = cloneGraph(graph);
+    // Both of a block's caches, read and left: the blocks look as if they stood in another order.
+    const swap = (name: string): string =>
+      name.replace(
+        /^((?:past_key_values|present)\.)([24])(\.(?:key|value))$/,
+        (_, head, at, tail) => `${head}${6 - at}${tail}`,
+      );
+    for (const node of own.model.graph?.node ?? []) {
+      node.input = node.input.map(swap);
+      node.output = node.output.map(swap);
+    }
+    const folder = path.join(directory, "handed-over");
+    fs.cpSync(after.location, folder, { recursive: true });
+    fs.writeFileSync(path.join(folder, "model.onnx"), encodeModel(own.model));
+    const report = await numbers(before, await openCheckpoint(folder));
+    t.not(report.verdict, "identity");
+  },
+);

@@ -84,8 +84,8 @@ function sessionOptions(
   return {
     executionProviders: [device],
     graphOptimizationLevel: optimization,
-    // 3: errors. Unused initializers and the like are no news to the user.
-    logSeverityLevel: 3,
+    // 4: fatal. Unused initializers are no news to the user, and errors are thrown.
+    logSeverityLevel: 4,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     extra: {
       session: {

@@ -128,6 +128,11 @@ export const FINDINGS = {
     severity: "refutes",
     fix: "Close every branch of the copy; --mode structure names the tensors.",
   },
+  "blocks-hidden": {
+    check: "states",
+    severity: "leaves-open",
+    fix: "Expand BEFORE again: blocks are found there, and must be in what was made of it.",
+  },
   "logits-differ": {
     check: "logits",
     severity: "refutes",

@@ -7,6 +7,8 @@ export interface Sitting {
   readonly length: number;
   readonly ids: readonly number[];
   readonly positions: BigInt64Array<ArrayBuffer>;
+  /** Tokens that caches hold before the first of these; absent: none. */
+  readonly past?: number;
 }
 
 export interface InputOptions {

@@ -7,6 +7,8 @@ export interface Evidence {
   /** Of the states behind both embeddings; absent, as the walk is, where no block was looked at. */
   readonly embedding?: Measure;
   readonly walk?: Walk;
+  /** The same walk once more, behind caches that hold something. */
+  readonly cached?: Walk;
   readonly logits: Measure;
   readonly tolerance: number;
   /** Of states, where it is another. */
@@ -15,12 +17,16 @@ export interface Evidence {
 
 /** Findings on states and logits, in the order of the forward pass. */
 export function judge(evidence: Evidence): readonly Finding[] {
-  const { embedding = NOTHING, walk, logits, tolerance, stateTolerance = tolerance } = evidence;
+  const { embedding = NOTHING, walk, cached, logits, tolerance, stateTolerance = tolerance } = evidence;
   const { steps, missing } = walk ?? { steps: [], missing: [] };
   return [
     ...finiteFindings(steps, logits),
     ...(isWithin(embedding, stateTolerance) ? [] : [differs("state-differs", "embedding", embedding, stateTolerance)]),
     ...stepFindings(steps, stateTolerance),
+    ...stepFindings(cached?.steps ?? [], stateTolerance).map((each) => ({
+      ...each,
+      at: `${each.at}, behind its cache`,
+    })),
     ...missing.map((from) =>
       finding("state-differs", `block ${from} of BEFORE`, "no block of AFTER computes what it computes"),
     ),

@@ -26,10 +26,13 @@ export async function* compareStreamed(
     if (was.spec[key] !== is.spec[key]) throw unlike(key, was.spec[key], is.spec[key]);
   }
   checkTokens(wishes, was.spec.vocabulary);
-  const sittings = sittingsFor([was.spec, is.spec], wishes);
+  const context = Math.min(was.spec.context ?? wishes.tokens, is.spec.context ?? wishes.tokens);
+  // Positions beyond the model's own may have no row in its table.
+  const within = { ...wishes, tokens: Math.min(wishes.tokens, context) };
+  const sittings = sittingsFor([was.spec, is.spec], within);
   const forward = new Forward(runtime, sides, sittings, wishes.signal);
   try {
-    return yield* compareWalkers(forward.walker(was), forward.walker(is), [...vocabularyRuns(was)], runtime, wishes);
+    return yield* compareWalkers(forward.walker(was), forward.walker(is), [...vocabularyRuns(was)], runtime, within);
   } finally {
     await forward.close();
   }

@@ -20,6 +20,8 @@ export interface Twin {
   readonly model: Uint8Array;
   /** Outputs of f32: the state that enters the first block, then the one behind each block. */
   readonly borders: readonly string[];
+  /** By block: the graph inputs that only it reads. */
+  readonly caches: readonly (readonly string[])[];
 }
 
 /** Or why the blocks cannot be looked at: the outputs can be compared all the same. */
@@ -37,7 +39,7 @@ export function twinOf(graph: Graph): Twin | { readonly reason: string } {
     // Names of nodes must differ, and nobody asks for them here: taking a fused node apart leaves two of its name.
     for (const node of nodesIn(twin.model.graph?.node ?? [])) node.name = "";
     for (const [at, value] of values.entries()) expose(twin, value, borders[at] ?? "");
-    return { model: encodeModel(twin.model), borders };
+    return { model: encodeModel(twin.model), borders, caches: passages.map((passage) => passage.cacheInputs) };
   } catch (error) {
     if (error instanceof ExpandError && error.tag === "unsupported") return { reason: error.message };
     throw error;

@@ -14,9 +14,14 @@ const SIDE = 320;
 const IDS = /^(?:input_ids|input|decoder_input_ids)$/;
 const CACHE = /past|cache/;
 
-/** One run's feeds. Equal names and shapes get equal values on both sides. */
-export function feedsFor(inputs: readonly ValueInfo[], sitting: Sitting, seed: number): Values {
-  return Object.fromEntries(inputs.map((input) => [input.name, valueFor(input, sitting, seed)]));
+/** What an input is called on both sides, where its name is another. */
+export type Aliases = ReadonlyMap<string, string>;
+
+/** One run's feeds. Equal names (or aliases) and shapes get equal values on both sides. */
+export function feedsFor(inputs: readonly ValueInfo[], sitting: Sitting, seed: number, aliases?: Aliases): Values {
+  return Object.fromEntries(
+    inputs.map((input) => [input.name, valueFor(input, sitting, seed + hash(aliases?.get(input.name) ?? input.name))]),
+  );
 }
 
 function valueFor(input: ValueInfo, sitting: Sitting, seed: number): Value {
@@ -28,18 +33,19 @@ function valueFor(input: ValueInfo, sitting: Sitting, seed: number): Value {
 }
 
 /** A dimension's size by what it is called, else by where it stands. */
-function sizeOf({ name, shape }: ValueInfo, size: string, at: number, { batch, length }: Sitting): number {
+function sizeOf({ name, shape }: ValueInfo, size: string, at: number, { batch, length, past = 0 }: Sitting): number {
   if (/batch/i.test(size) || (at === 0 && shape.length > 1 && !CACHE.test(size))) return batch;
-  // "past_sequence_length + sequence_length" is a length; "past_sequence_length" alone is none yet.
-  if (CACHE.test(size) && !/\+|total/.test(size)) return 0;
-  if (CACHE.test(name) && at === shape.length - 2) return 0;
+  // "past_sequence_length + sequence_length" is the length of both; "past_sequence_length" alone is what caches hold.
+  if (/\+|total/.test(size)) return past + length;
+  if (CACHE.test(size) || (CACHE.test(name) && at === shape.length - 2)) return past;
+  if (/mask/.test(name) && at === shape.length - 1) return past + length;
   return shape.length === 4 && !CACHE.test(name) ? SIDE : length;
 }
 
 function fill(
   { name, dtype }: ValueInfo,
   data: ValueData,
-  { ids, positions, length }: Sitting,
+  { ids, positions, length, past = 0 }: Sitting,
   seed: number,
 ): ValueData {
   if (data instanceof BigInt64Array || data instanceof Int32Array) {
@@ -48,16 +54,16 @@ function fill(
       if (/mask/.test(name)) return 1n;
       if (/position/.test(name)) return positions[at] ?? 0n;
       // Lengths as GroupQueryAttention wants them.
-      if (/seqlens_k/.test(name)) return BigInt(length - 1);
-      return /total|seq/.test(name) ? BigInt(length) : 0n;
+      if (/seqlens_k/.test(name)) return BigInt(past + length - 1);
+      return /total|seq/.test(name) ? BigInt(past + length) : 0n;
     };
     if (data instanceof BigInt64Array) for (const at of data.keys()) data[at] = integer(at);
     else for (const at of data.keys()) data[at] = Number(integer(at));
   } else if (data instanceof Float32Array || data instanceof Float64Array) {
-    const random = generator(seed + hash(name));
+    const random = generator(seed);
     for (const at of data.keys()) data[at] = /mask/.test(name) ? 1 : 2 * random() - 1;
   } else if (dtype === "float16") {
-    const random = generator(seed + hash(name));
+    const random = generator(seed);
     // Halves in [0.5, 1) with either sign: 0x3800 is 0.5.
     for (const at of data.keys()) data[at] = 0x3800 + Math.floor(random() * 0x400) + (random() < 0.5 ? 0x8000 : 0);
   }

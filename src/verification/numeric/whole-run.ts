@@ -11,7 +11,7 @@ import type { Sitting } from "./inputs.ts";
 import type { Wishes } from "./options.ts";
 import { type Twin, twinOf } from "./twin.ts";
 import type { State, Walker } from "./walker.ts";
-import { feedsFor } from "./whole-inputs.ts";
+import { type Aliases, feedsFor } from "./whole-inputs.ts";
 
 /** Outputs that are numbered by block: AFTER has more of them, under other numbers. */
 const CACHE = /present|past|cache|conv_state|recurrent/;
@@ -22,18 +22,16 @@ export interface WholeRun {
   readonly runtime: Runtime;
   readonly sittings: readonly Sitting[];
   readonly wishes: Wishes;
+  readonly aliases?: Aliases;
 }
 
 /** Every output that is no cache, by name. */
-export async function runWhole(
-  checkpoint: Checkpoint,
-  { runtime, sittings, wishes }: WholeRun,
-): Promise<Map<string, State>> {
+export async function runWhole(checkpoint: Checkpoint, run: WholeRun): Promise<Map<string, State>> {
   const file = modelFile(checkpoint);
-  const session = await runtime.open(file, { name: checkpoint.location });
+  const session = await run.runtime.open(file, { name: checkpoint.location });
   try {
     const wanted = session.outputs.map(({ name }) => name).filter((name) => !CACHE.test(name));
-    return await runAll(session, wanted.length > 0 ? wanted : undefined, sittings, wishes.seed);
+    return await runAll(session, wanted.length > 0 ? wanted : undefined, run);
   } finally {
     await session.close();
   }
@@ -49,7 +47,7 @@ export async function runTwin(
   const folder = path.dirname(modelFile(checkpoint));
   const session = await run.runtime.open(twin.model, { folder, name: checkpoint.location });
   try {
-    const outputs = await runAll(session, twin.borders, run.sittings, run.wishes.seed);
+    const outputs = await runAll(session, twin.borders, run);
     const stateAt = async (at: number): Promise<State> => outputs.get(twin.borders[at] ?? "") ?? [];
     return {
       name,
@@ -67,12 +65,11 @@ export async function runTwin(
 async function runAll(
   session: Session,
   wanted: readonly string[] | undefined,
-  sittings: readonly Sitting[],
-  seed: number,
+  { sittings, wishes, aliases }: WholeRun,
 ): Promise<Map<string, State>> {
   const outputs = new Map<string, Float32Array[]>();
   for (const sitting of sittings) {
-    const values: Values = await session.run(feedsFor(session.inputs, sitting, seed), wanted);
+    const values: Values = await session.run(feedsFor(session.inputs, sitting, wishes.seed, aliases), wanted);
     for (const [name, value] of Object.entries(values)) {
       outputs.set(name, [...(outputs.get(name) ?? []), await asFloats(name, value)]);
     }
