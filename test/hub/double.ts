@@ -39,6 +39,8 @@ export interface LogEntry extends Asked {
   /** Whose Authorization header came. */
   readonly caller: Caller;
   readonly headers: http.IncomingHttpHeaders;
+  /** Of the client's end: the same for requests over one connection. */
+  readonly port: number;
   fault: Fault | undefined;
   /** Of the answer, as it was meant. */
   status: number | undefined;
@@ -63,6 +65,8 @@ export interface HubDouble {
   /** What stands in a repository; undefined when there is no such file. */
   content(repo: string, file: string, revision?: string): Promise<Buffer | undefined>;
   files(repo: string, revision?: string): string[];
+  /** Gives a model another name; the old one redirects. */
+  rename(from: string, to: string): void;
   close(): Promise<void>;
 }
 
@@ -119,6 +123,12 @@ export async function startHub(options: DoubleOptions = {}): Promise<HubDouble> 
       return found && whole(found.content);
     },
     files: (repo, revision = "main") => [...(at(state, repo, revision)?.keys() ?? [])].sort(),
+    rename: (from, to) => {
+      const repository = state.repositories.get(`models/${from}`);
+      if (repository === undefined) return;
+      repository.name = to;
+      state.repositories.set(`models/${to}`, repository);
+    },
     close: async () => {
       await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed).closeAllConnections())));
       fs.rmSync(directory, { recursive: true, force: true });
@@ -130,7 +140,7 @@ export async function startHub(options: DoubleOptions = {}): Promise<HubDouble> 
     return (request, response) => {
       handle(host, request, response).catch((error: unknown) => {
         // A client that hangs up is no fault of the double.
-        if (response.destroyed || request.destroyed) return;
+        if (response.destroyed || request.socket.destroyed) return;
         if (response.headersSent) response.destroy();
         else void deliver(response, answer(500, { error: String(error) }), undefined);
       });
@@ -161,6 +171,7 @@ export async function startHub(options: DoubleOptions = {}): Promise<HubDouble> 
       range,
       caller,
       headers: request.headers,
+      port: request.socket.remotePort ?? 0,
       fault: undefined,
       status: undefined,
     };
