@@ -112,23 +112,28 @@ class Trial {
       return undefined;
     }
     if (url.pathname.endsWith("/info/lfs/objects/batch")) {
-      const { objects } = JSON.parse(body) as { readonly objects: readonly { readonly oid: string }[] };
-      this.#check(objects.map(({ oid }) => oid));
+      const { objects } = JSON.parse(body) as { readonly objects: readonly { oid: string; size: number }[] };
+      this.#check(objects.map(({ oid, size }) => ({ digest: oid, size })));
     }
     if (!url.pathname.includes(`/api/models/${this.#options.target.repo}/commit/`)) return undefined;
     const [, ...lines] = body.split("\n");
     this.#lines = lines.map(commitLine);
-    this.#check(lines.map(digestOf));
+    this.#check(lines.map((line, at) => ({ digest: digestOf(line), path: this.#lines[at]?.path ?? "" })));
     return Response.json({ commitOid: "", commitUrl: "", hookOutput: "" });
   }
 
-  #check(digests: readonly string[]): void {
+  /** Digests with what else is known of their files. */
+  #check(found: readonly { readonly digest: string; readonly path?: string; readonly size?: number }[]): void {
     const expected = new Set(this.#files.map(({ sha256 }) => sha256));
-    if (digests.every((digest) => expected.has(digest))) return;
-    const found = new Set(digests);
-    const names = this.#files.filter(({ sha256 }) => !found.has(sha256)).map(({ name }) => name);
+    const wrong = found.filter(({ digest }) => !expected.has(digest));
+    if (wrong.length === 0) return;
+    const names = this.#files.filter(({ name, size, sha256 }) =>
+      wrong.some(
+        (each) => each.path === name || (each.size === size && found.every(({ digest }) => digest !== sha256)),
+      ),
+    );
     throw new ExpandError("input", "is not the file that was proved: its SHA-256 is another one than the manifest's", {
-      at: names.join(", "),
+      at: names.map(({ name }) => name).join(", "),
       fix: "Verify the checkpoint again, or write it again.",
     });
   }
