@@ -10,10 +10,12 @@ import { convert } from "../src/commands/convert.ts";
 import { expand } from "../src/commands/expand.ts";
 import { finish } from "../src/events.ts";
 import { openCheckpoint } from "../src/formats/open.ts";
+import { GraphBuilder } from "../src/graph/builder.ts";
 import { cloneGraph, inlineTensor, tensorOf } from "../src/graph/graph.ts";
-import { decodeModel, encodeModel, type TensorProto } from "../src/graph/onnx.ts";
+import { decodeModel, encodeModel, OnnxType, type TensorProto } from "../src/graph/onnx.ts";
 import { findBlocks } from "../src/residual/find.ts";
 import { openRuntime } from "../src/runtime/runtime.ts";
+import { feedsFor, vocabularyOf } from "../src/verification/numeric/whole-inputs.ts";
 import { terminalText } from "../src/verification/report/terminal.ts";
 import type { VerificationReport } from "../src/verification/report.ts";
 import { verifyNumbers } from "../src/verification/verify.ts";
@@ -80,6 +82,43 @@ t.test(
     );
   },
 );
+
+t.test("a cache whose last size is open is as wide as the settings beside the model say, or refused", async (t) => {
+  const input = {
+    name: "past_key_values.0.key",
+    dtype: "float32",
+    shape: ["batch_size", 1, "past", "kv_cache_dim"],
+  } as const;
+  const sitting = {
+    batch: 2,
+    length: 3,
+    ids: [0, 1, 2, 3, 4, 5],
+    positions: BigInt64Array.of(0n, 1n, 2n, 0n, 1n, 2n),
+    past: 7,
+  };
+  t.same(feedsFor([input], sitting, { seed: 0, headSize: 8 })[input.name]?.shape, [2, 1, 7, 8]);
+  t.throws(() => feedsFor([input], sitting, { seed: 0 }), {
+    tag: "unsupported",
+    message: 'input "past_key_values.0.key": has a size "kv_cache_dim" that no config.json beside it says',
+  });
+});
+
+t.test("token ids are known behind a Reshape, as gpt2's exports have it", async (t) => {
+  const { before } = await pair("traced", "reshaped");
+  const graph = new GraphBuilder("reshaped");
+  const ids = graph.input("input_ids", OnnxType.INT64, ["batch", "sequence"]);
+  const shape = graph.ints([-1, 4]);
+  const table = graph.floats(
+    Array.from({ length: 22 }, (_, at) => at),
+    [11, 2],
+  );
+  graph.output(
+    graph.node("Gather", [table, graph.node("Reshape", [ids, shape], {}, "view")], {}, "rows"),
+    OnnxType.FLOAT,
+    [],
+  );
+  t.equal(vocabularyOf({ ...before, graph: graph.build() }), 11);
+});
 
 t.test("branches of a merged decoder: outputs are compared, blocks are not looked at", async (t) => {
   const { before, after } = await pair("merged");

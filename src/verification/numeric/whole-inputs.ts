@@ -13,21 +13,42 @@ const SIDE = 320;
 
 const IDS = /^(?:input_ids|input|decoder_input_ids)$/;
 const CACHE = /past|cache/;
+/** What exporters call the last size of a cache. */
+const WIDTH = /dim|head_size|per_head/i;
+/** Operators that leave token ids as they are. */
+const VIEWS = new Set(["Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"]);
 
 /** What an input is called on both sides, where its name is another. */
 export type Aliases = ReadonlyMap<string, string>;
 
+export interface Feeding {
+  readonly seed: number;
+  readonly aliases?: Aliases;
+  /** Values that a cache holds a token and head, for models whose inputs do not say it. */
+  readonly headSize?: number;
+}
+
 /** One run's feeds. Equal names (or aliases) and shapes get equal values on both sides. */
-export function feedsFor(inputs: readonly ValueInfo[], sitting: Sitting, seed: number, aliases?: Aliases): Values {
+export function feedsFor(inputs: readonly ValueInfo[], sitting: Sitting, feeding: Feeding): Values {
+  const { seed, aliases, headSize } = feeding;
   return Object.fromEntries(
-    inputs.map((input) => [input.name, valueFor(input, sitting, seed + hash(aliases?.get(input.name) ?? input.name))]),
+    inputs.map((input) => {
+      const own = seed + hash(aliases?.get(input.name) ?? input.name);
+      return [input.name, valueFor(input, sitting, own, headSize)];
+    }),
   );
 }
 
-function valueFor(input: ValueInfo, sitting: Sitting, seed: number): Value {
+function valueFor(input: ValueInfo, sitting: Sitting, seed: number, headSize: number | undefined): Value {
   const { name, dtype } = input;
   if (dtype === undefined) throw cannot(name, "is not a tensor of a type that is known here");
-  const shape = input.shape.map((size, at) => (typeof size === "number" ? size : sizeOf(input, size, at, sitting)));
+  const shape = input.shape.map((size, at) => {
+    if (typeof size === "number") return size;
+    if (!CACHE.test(name) || at !== input.shape.length - 1 || !WIDTH.test(size))
+      return sizeOf(input, size, at, sitting);
+    if (headSize === undefined) throw cannot(name, `has a size ${quote(size)} that no config.json beside it says`);
+    return headSize;
+  });
   const count = shape.reduce((product, size) => product * size, 1);
   return { dtype, shape, data: fill(input, emptyData(dtype, count), sitting, seed) };
 }
@@ -79,20 +100,32 @@ export function vocabularyOf({ graph, config, location }: Checkpoint): number {
     ...(main?.initializer ?? []).map((each) => [each.name, each] as const),
     ...constants.map((node) => [node.output[0] ?? "", tensorAttribute(node, "value")] as const),
   ]);
-  for (const { opType, input } of nodes) {
+  const ids = new Set(main?.input.map(({ name }) => name).filter((name) => IDS.test(name)));
+  for (const { opType, input, output } of nodes) {
     const [first = "", second = ""] = input;
-    const embeds = opType === "EmbedLayerNormalization" && IDS.test(first);
-    if (!embeds && !(opType.startsWith("Gather") && IDS.test(second))) continue;
+    if (VIEWS.has(opType) && ids.has(first)) ids.add(output[0] ?? "");
+    const embeds = opType === "EmbedLayerNormalization" && ids.has(first);
+    if (!embeds && !(opType.startsWith("Gather") && ids.has(second))) continue;
     const rows = Number(tables.get(embeds ? (input[2] ?? "") : first)?.dims[0] ?? 0);
     if (rows > 0) return rows;
   }
   const said = config.dialect === "onnx" ? config.documents.get("config.json")?.get(["vocab_size"]) : undefined;
   if (typeof said === "number" && said > 0) return said;
-  if (main?.input.some(({ name }) => IDS.test(name)) !== true) return 1;
+  if (ids.size === 0) return 1;
   throw new ExpandError("unsupported", "nothing says how many token ids the model has", {
     at: location,
     fix: "Put the model's config.json, with its vocab_size, beside it.",
   });
+}
+
+/** As genai_config.json or config.json beside an ONNX model says it. */
+export function headSizeOf({ config }: Checkpoint): number | undefined {
+  if (config.dialect !== "onnx") return undefined;
+  const [genai, own] = [config.documents.get("genai_config.json"), config.documents.get("config.json")];
+  const said = genai?.get(["model", "decoder", "head_size"]) ?? own?.get(["head_dim"]);
+  if (typeof said === "number" && said > 0) return said;
+  const [hidden, heads] = [own?.get(["hidden_size"]), own?.get(["num_attention_heads"])];
+  return typeof hidden === "number" && typeof heads === "number" && heads > 0 ? hidden / heads : undefined;
 }
 
 function cannot(name: string, message: string): ExpandError {

@@ -11,7 +11,7 @@ import type { Sitting } from "./inputs.ts";
 import type { Wishes } from "./options.ts";
 import { type Twin, twinOf } from "./twin.ts";
 import type { State, Walker } from "./walker.ts";
-import { type Aliases, feedsFor } from "./whole-inputs.ts";
+import { type Aliases, type Feeding, feedsFor, headSizeOf } from "./whole-inputs.ts";
 
 /** Outputs that are numbered by block: AFTER has more of them, under other numbers. */
 const CACHE = /present|past|cache|conv_state|recurrent/;
@@ -31,7 +31,7 @@ export async function runWhole(checkpoint: Checkpoint, run: WholeRun): Promise<M
   const session = await run.runtime.open(file, { name: checkpoint.location });
   try {
     const wanted = session.outputs.map(({ name }) => name).filter((name) => !CACHE.test(name));
-    return await runAll(session, wanted.length > 0 ? wanted : undefined, run);
+    return await runAll(session, wanted.length > 0 ? wanted : undefined, run.sittings, feedingOf(checkpoint, run));
   } finally {
     await session.close();
   }
@@ -47,7 +47,7 @@ export async function runTwin(
   const folder = path.dirname(modelFile(checkpoint));
   const session = await run.runtime.open(twin.model, { folder, name: checkpoint.location });
   try {
-    const outputs = await runAll(session, twin.borders, run);
+    const outputs = await runAll(session, twin.borders, run.sittings, feedingOf(checkpoint, run));
     const stateAt = async (at: number): Promise<State> => outputs.get(twin.borders[at] ?? "") ?? [];
     return {
       name,
@@ -62,14 +62,20 @@ export async function runTwin(
   }
 }
 
+function feedingOf(checkpoint: Checkpoint, { wishes, aliases }: WholeRun): Feeding {
+  const headSize = headSizeOf(checkpoint);
+  return { seed: wishes.seed, ...(aliases && { aliases }), ...(headSize && { headSize }) };
+}
+
 async function runAll(
   session: Session,
   wanted: readonly string[] | undefined,
-  { sittings, wishes, aliases }: WholeRun,
+  sittings: readonly Sitting[],
+  feeding: Feeding,
 ): Promise<Map<string, State>> {
   const outputs = new Map<string, Float32Array[]>();
   for (const sitting of sittings) {
-    const values: Values = await session.run(feedsFor(session.inputs, sitting, wishes.seed, aliases), wanted);
+    const values: Values = await session.run(feedsFor(session.inputs, sitting, feeding), wanted);
     for (const [name, value] of Object.entries(values)) {
       outputs.set(name, [...(outputs.get(name) ?? []), await asFloats(name, value)]);
     }
