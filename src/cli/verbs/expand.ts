@@ -76,8 +76,7 @@ export const expandVerb: Verb = {
   examples: [
     ["expand ./Llama-3.2-1B ./expanded --add 4", "four copies, spread evenly"],
     ["expand model-Q4_K_M.gguf expanded.gguf --every 4", "quantized GGUF, a copy after every 4th block"],
-    ["expand ./gemma-2-2b ./expanded --add 4 --mask axolotl,torch", "with the mask for two trainers"],
-    ["expand Qwen/Qwen3-0.6B ./expanded --push alice/Qwen3-0.6B-expanded --private", "from the Hub to the Hub"],
+    ["expand Qwen/Qwen3-0.6B ./expanded --mask axolotl --push alice/Qwen3-0.6B-expanded", "from the Hub to the Hub"],
   ],
   exits:
     "0 done and proved, 1 not identity, 2 usage or plan, 3 source refused, 4 output refused or disk full, 5 Hub or network, 130 interrupted",
