@@ -164,6 +164,17 @@ t.test("100 readings through many faults at once end in the right bytes or in on
   t.ok(right >= 40, `${right} of them came through`);
 });
 
+t.test("a connection that breaks again and again is no failure as long as each try gets further", async (t) => {
+  const hub = await start();
+  t.teardown(() => hub.close());
+  hub.inject = ({ range }) => {
+    const [, from = 0, to = 0] = (/^bytes=(\d+)-(\d+)$/.exec(range ?? "") ?? []).map(Number);
+    return to - from > 100 ? { kind: "reset-midway", at: 0.2 } : undefined;
+  };
+  t.ok(isRight(await attempt(hub)));
+  t.ok(hub.log.length > 5 * QUICK.tries, `${hub.log.length} requests`);
+});
+
 t.test("a server that fails for ever is given up after as many tries as were allowed, progress or not", async (t) => {
   const hub = await start();
   t.teardown(() => hub.close());
