@@ -4,12 +4,12 @@ import path from "node:path";
 import t from "tap";
 import { GGUF_TYPES, type GgufScalarType, ggufTypeName, ggufValue } from "../../src/checkpoint/gguf-metadata.ts";
 import { type GgufHeader, readGgufHeader } from "../../src/formats/gguf/header.ts";
-import { openGguf } from "./open-file.ts";
 import { GGML_DTYPES, idOfDtype } from "../../src/formats/gguf/types.ts";
 import { blockOf } from "../../src/tensor/dtype.ts";
 import { memorySource } from "../../src/tensor/source.ts";
 import { build, claimedSource, type Fields, type File, i32, text, u16, u32, type Value } from "./gguf-builder.ts";
 import { AGAIN, CLAIMS, REFUSALS } from "./gguf-refusals.ts";
+import { openGguf } from "./open-file.ts";
 import { refusal } from "./refusal.ts";
 
 const header = (bytes: Uint8Array): Promise<GgufHeader> => readGgufHeader(memorySource("x.gguf", bytes));
