@@ -92,6 +92,7 @@ export function pushText(report: PushReport): string {
   if (others.length > 0) lines.push(`stays     ${short(others)} on the Hub`);
   if (leftOut.length > 0) lines.push(`left out  ${short(leftOut)}`);
   if (commit === undefined) return [...lines, "nothing was changed (--dry-run)"].join("\n");
+  if (bytes === 0) return [...lines, `has all of it already: commit ${commit}`].join("\n");
   return [
     ...lines,
     report.pullRequest === undefined ? `published commit ${commit}` : `opened    ${report.pullRequest}`,
