@@ -38,6 +38,9 @@ export async function openProver(options: ProverOptions): Promise<Prover> {
   const { verifyBoth, verifyNumbers } = await import("../verification/verify.ts");
   const runtime = await openRuntime({
     device,
+    // Beyond "basic", onnxruntime fuses sums into norms, in another order of additions wherever the graph around them allows it: models
+    // that compute the same would differ by their rounding.
+    optimization: "basic",
     ...(threads === undefined ? {} : { threads }),
     ...(signal === undefined ? {} : { signal }),
   });
