@@ -2,9 +2,11 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
-import { ExpandError, isSystemError } from "../errors.ts";
+import { ExpandError, isSystemError, quote } from "../errors.ts";
 import type { RunOptions } from "../events.ts";
 import { type HubAddress, parseAddress } from "../hub/address.ts";
+import type { Repository } from "../hub/repository.ts";
+import { nearest } from "../nearest.ts";
 import { type Folder, folderInside, localFolder } from "../tensor/folder.ts";
 import { findAssets, HF_DOCUMENTS, ONNX_DOCUMENTS, readConfig, readDocuments } from "./companions.ts";
 import { joinShards, type OpenedShard } from "./shards.ts";
@@ -53,12 +55,22 @@ async function openRemote(address: HubAddress, options: OpenOptions, location: s
     },
   );
   try {
+    if (address.path !== undefined && repository.kind(address.path) === undefined)
+      throw noSuchFile(repository, address.path);
     const checkpoint = await openFolder(repository, address.path ?? "", location);
     return { ...checkpoint, repository };
   } catch (error) {
     repository.close();
     throw error;
   }
+}
+
+function noSuchFile({ name, files }: Repository, file: string): ExpandError {
+  const close = nearest(file, files);
+  return new ExpandError("input", `has no file ${quote(file)}`, {
+    at: name,
+    fix: close.length > 0 ? `Did you mean ${close.join(", or ")}?` : "Name one of its files, or the repository alone.",
+  });
 }
 
 /** What is neither on this machine nor on the Hub was as likely meant to be a path. */

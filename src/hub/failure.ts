@@ -48,6 +48,11 @@ function said({ headers, token }: Refusal): string {
 
 const ABSENT = "is not on the Hub, or is private";
 
+/** True when a repository is not there, as far as this account can see. */
+export function isAbsence(error: unknown): error is ExpandError {
+  return error instanceof ExpandError && error.tag === "network" && error.message.includes(ABSENT);
+}
+
 const MEANINGS: Readonly<Record<string, string>> = {
   403: "the Hub does not let this token do that",
   404: ABSENT,

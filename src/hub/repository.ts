@@ -7,6 +7,7 @@ import { cachedBlob, cachedFile, findSnapshot, type Snapshot, snapshotFiles } fr
 import { HubClient, type Patience } from "./http.ts";
 import { type RemoteFile, remoteSource } from "./range.ts";
 import type { HubSettings } from "./settings.ts";
+import { withCloseNames } from "./suggest.ts";
 
 export interface Repository extends Folder {
   /** "owner/name". */
@@ -38,7 +39,9 @@ export async function openRepository(
   const { cache, endpoint } = settings;
   const client = new HubClient(settings, signal, patience);
   try {
-    const commit = await commitOf(client, address);
+    const commit = await commitOf(client, address).catch(async (error: unknown) => {
+      throw await withCloseNames(error, client, address.repo);
+    });
     const files = await listFiles(client, address, commit);
     const snapshot = findSnapshot(cache, address.repo, commit);
     const name = addressText({ repo: address.repo, revision: address.revision });

@@ -151,6 +151,12 @@ t.test("what is neither a path nor a repository says both", async (t) => {
   const result = await run(t, hub, ["inspect", "owner/nothing"]);
   t.equal(result.code, 5);
   t.match(result.err, "There is no path owner/nothing on this machine.");
+  hub.add("owner/llama-small", directoryFiles(path.join(fixtures, "llama")));
+  const close = await run(t, hub, ["inspect", "owner/llama-smal"]);
+  t.match(close.err, "fix: Did you mean owner/llama-small?", "and close names");
+  const file = await run(t, hub, ["inspect", "owner/llama-small:model.safetensor"]);
+  t.equal(file.code, 3);
+  t.match(file.err, /has no file "model\.safetensor"\nfix: Did you mean model\.safetensors\?/, "of files too");
 });
 
 t.test(
