@@ -25,6 +25,8 @@ export interface CardFacts {
   readonly plan: Plan;
   readonly mask: Pick<Mask, "counts" | "blocks">;
   readonly report: VerificationReport;
+  /** The proof read the files as they were planned: each was sent and removed as soon as it was written. */
+  readonly streamed?: boolean;
   /** Undefined when the source was a local checkpoint of unknown origin. */
   readonly source?: CardSource;
   readonly recipes: readonly CardRecipe[];
@@ -146,7 +148,11 @@ function training({ mask, recipes, files, plan }: CardFacts): string[] {
   return lines;
 }
 
-function proof({ report, files }: CardFacts): string[] {
+/** How a file that is gone is known to be the one that was proved. */
+const STREAMED =
+  "The files were published one at a time as they were written. The proof was made on the files as planned; each one was then compared with its plan byte for byte on the disk, and had the same SHA-256 when it was written and when it was sent. The command below proves it again on what is here.";
+
+function proof({ report, files, streamed }: CardFacts): string[] {
   const { before, after, numeric } = report;
   return [
     "## Proof",
@@ -164,6 +170,7 @@ function proof({ report, files }: CardFacts): string[] {
       ],
     ),
     "",
+    ...(streamed === true ? [STREAMED, ""] : []),
     `${code(files.verification)} is the report, and ${code(files.manifest)} has the SHA-256 of every file.`,
     "",
   ];

@@ -21,6 +21,8 @@ export interface PushCardOptions extends RunOptions {
   readonly repo: string;
   /** Commit of that repository where it has a card: the card that must not be lost. */
   readonly published: string | undefined;
+  /** True when the weights were proved as they were planned, and are not on this disk any more. */
+  readonly streamed: boolean;
   /** The source as the user names it: "owner/name[@revision]". */
   readonly baseModel?: string;
 }
@@ -28,7 +30,7 @@ export interface PushCardOptions extends RunOptions {
 /** Throws "input" when the named source is another model than the one that was expanded. */
 export async function pushCard(expanded: Expanded, options: PushCardOptions): Promise<string> {
   const { checkpoint, plan, report, version, sidecar, file } = expanded;
-  const { settings, signal, repo, published } = options;
+  const { settings, signal, repo, published, streamed } = options;
   const { architecture } = await understandCheckpoint(checkpoint, plan.source.stack);
   const copies = plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
   const mask = maskFor(architecture, checkpoint, copies, planFingerprint(plan));
@@ -44,6 +46,7 @@ export async function pushCard(expanded: Expanded, options: PushCardOptions): Pr
     plan,
     mask,
     report,
+    streamed,
     ...(source === undefined ? {} : { source }),
     recipes: names.map((name) => ({ name, result: exportMask(name, mask, architecture) })),
     files: {

@@ -21,13 +21,13 @@ const PAPERS = /^(?:LICEN[CS]E|NOTICE|COPYING|USE_POLICY)(?:\..+)?$|\.(?:md|html
 /** Bytes: files up to this size are held against the manifest before anything is sent, larger ones while they are. */
 const SMALL = 16_000_000;
 
-/** Throws "output" for secrets, "input" for small files that are not what the manifest says. */
-export function pushFiles(expanded: Expanded, card: string): PushFiles {
+/** All but those that were `sent` before. Throws "output" for secrets, "input" for small files that are not what the manifest says. */
+export function pushFiles(expanded: Expanded, card: string, sent: ReadonlySet<string> = new Set()): PushFiles {
   const { directory, entries, file, sidecar } = expanded;
   const own = new Set([...entries.map(({ name }) => name), CARD]);
   const papers =
     file === undefined ? fs.readdirSync(directory).filter((name) => !own.has(name) && isPaper(directory, name)) : [];
-  const written = entries.filter(({ name }) => name !== CARD);
+  const written = entries.filter(({ name }) => name !== CARD && !sent.has(name));
   const files = [
     ...written.map(({ name, size, sha256 = "" }) => ({ name, content: path.join(directory, name), size, sha256 })),
     ...[sidecar("manifest.json"), ...papers].map((name) => inMemory(name, fs.readFileSync(path.join(directory, name)))),

@@ -51,19 +51,72 @@ export async function* push(options: PushOptions): Run<PushReport> {
   yield { kind: "phase", name: "check files" };
   const expanded = await openExpanded(options.directory);
   const found = await lookAt(upload);
-  refuseOtherWeights(expanded, found, upload);
+  const papers = await papersFor(expanded, found, options, upload);
+  if (options.dryRun === true) return { ...(await previewUpload(upload, papers.files)), ...extraOf(papers) };
+  const session = await Upload.open(upload, (now) => {
+    if (now.head !== found.head) throw changedMeanwhile(upload.target.repo);
+  });
+  try {
+    return yield* finishUpload(session, expanded, papers, options);
+  } finally {
+    session.close();
+  }
+}
+
+/** A repository that is ready to take files before the last of them are written. */
+export function openTarget(target: PushTarget & RunOptions, weights: readonly string[]): Promise<Upload> {
+  const options = uploadOptions(target);
+  return Upload.open(options, (found) => refuseOtherWeights(weights, found, options));
+}
+
+/** Publishes everything whose content is not among the files that went already. */
+export async function* pushRest(
+  session: Upload,
+  expanded: Expanded,
+  target: PushTarget & RunOptions,
+  sent: ReadonlySet<string>,
+): Run<PushReport> {
+  const papers = await papersFor(expanded, session.found, target, uploadOptions(target), sent);
+  return yield* finishUpload(session, expanded, papers, target);
+}
+
+interface Papers {
+  readonly files: readonly PublishFile[];
+  readonly leftOut: readonly string[];
+  readonly card: string;
+}
+
+const extraOf = ({ card, leftOut }: Papers): Pick<PushReport, "card" | "leftOut"> => ({ card, leftOut });
+
+async function papersFor(
+  expanded: Expanded,
+  found: TargetState,
+  { baseModel, signal }: PushTarget & RunOptions,
+  upload: UploadOptions,
+  sent?: ReadonlySet<string>,
+): Promise<Papers> {
+  const weights = expanded.checkpoint.shards.map(({ name }) => name);
+  if (sent === undefined) refuseOtherWeights(weights, found, upload);
   const card = await pushCard(expanded, {
     settings: upload.settings,
     repo: upload.target.repo,
     published: found.files.has(CARD) ? found.head : undefined,
-    ...(options.baseModel === undefined ? {} : { baseModel: options.baseModel }),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    streamed: sent !== undefined,
+    ...(baseModel === undefined ? {} : { baseModel }),
+    ...(signal === undefined ? {} : { signal }),
   });
-  const { files, leftOut } = pushFiles(expanded, card);
-  const extra = { card, leftOut };
-  if (options.dryRun === true) return { ...(await previewUpload(upload, files)), ...extra };
-  const report = yield* send(upload, found, files, options.message ?? title(expanded));
-  return { ...report, ...extra };
+  return { ...pushFiles(expanded, card, sent), card };
+}
+
+async function* finishUpload(
+  session: Upload,
+  expanded: Expanded,
+  papers: Papers,
+  { message }: PushTarget,
+): Run<PushReport> {
+  yield* session.send(papers.files);
+  yield { kind: "phase", name: "commit" };
+  return { ...(await session.commit({ message: message ?? title(expanded) })), ...extraOf(papers) };
 }
 
 /** Throws what `push` would throw about the repository and about papers that will be missing, before anything is expanded. */
@@ -76,24 +129,6 @@ export async function checkTarget(
     throw new ExpandError("usage", `--push publishes nothing without ${missing}`, { fix: "Leave that option out." });
   }
   await lookAt(uploadOptions({ ...target, ...(signal === undefined ? {} : { signal }) }));
-}
-
-async function* send(
-  options: UploadOptions,
-  found: TargetState,
-  files: readonly PublishFile[],
-  message: string,
-): Run<PublishReport> {
-  const upload = await Upload.open(options, (now) => {
-    if (now.head !== found.head) throw changedMeanwhile(options.target.repo);
-  });
-  try {
-    yield* upload.send(files);
-    yield { kind: "phase", name: "commit" };
-    return await upload.commit({ message });
-  } finally {
-    upload.close();
-  }
 }
 
 function uploadOptions(target: PushTarget & RunOptions): UploadOptions {
@@ -132,9 +167,10 @@ const WEIGHTS =
   /^(?:(?:pytorch_)?model(?:-\d+-of-\d+)?\.(?:safetensors|bin)|(?:pytorch_)?model\.(?:safetensors|bin)\.index\.json)$/;
 
 /** Two models in one repository: readers prefer model.safetensors to the index of our shards, and never say so. */
-function refuseOtherWeights({ entries, checkpoint }: Expanded, found: TargetState, { target }: UploadOptions): void {
-  if (checkpoint.format !== "safetensors" && checkpoint.format !== "torch") return;
-  const ours = new Set(entries.map(({ name }) => name));
+function refuseOtherWeights(weights: readonly string[], found: TargetState, { target }: UploadOptions): void {
+  if (!weights.some((name) => WEIGHTS.test(name))) return;
+  // The index of our own shards is written anew.
+  const ours = new Set(weights.length > 1 ? [...weights, "model.safetensors.index.json"] : weights);
   const others = [...found.files.keys()].filter((name) => WEIGHTS.test(name) && !ours.has(name));
   if (others.length === 0) return;
   throw new ExpandError("output", `holds the weights of another model (${others.slice(0, 3).join(", ")})`, {

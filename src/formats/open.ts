@@ -82,8 +82,8 @@ function orPath(error: unknown, location: string): unknown {
   return new ExpandError(error.tag, message, { ...(at === undefined ? {} : { at }), fix, cause: error.cause });
 }
 
-/** `inner` is a directory or a file of the folder. */
-async function openFolder(root: Folder, inner: string, location: string): Promise<Checkpoint> {
+/** A checkpoint in a folder of any kind; `inner` is a directory or a file of it, "" the folder itself. */
+export async function openFolder(root: Folder, inner: string, location: string): Promise<Checkpoint> {
   const isDirectory = inner === "" || root.kind(inner) === "directory";
   const directory = isDirectory ? inner : inner.slice(0, Math.max(0, inner.lastIndexOf("/")));
   const deep = !isDirectory && standsInOnnxFolder(root, inner);

@@ -71,14 +71,19 @@ export async function lookAt(options: UploadOptions): Promise<TargetState> {
 
 /** What publishing would do. Changes nothing. Throws what `Upload.open` throws. */
 export async function previewUpload(options: UploadOptions, files: readonly PublishFile[]): Promise<PublishReport> {
-  return reportOf(options, await lookAt(options), files);
+  const found = await lookAt(options);
+  return reportOf(
+    options,
+    found,
+    files.map((file) => stateOf(file, found)),
+  );
 }
 
 export class Upload {
   readonly #options: UploadOptions;
   readonly #client: HubClient;
   readonly #ready: TargetState & { readonly head: string };
-  readonly #files: PublishFile[] = [];
+  readonly #files: PublishedFile[] = [];
   readonly #lines: CommitLine[] = [];
   /** The repository as it was found. */
   readonly found: TargetState;
@@ -116,7 +121,7 @@ export class Upload {
   /** Sends the content of files that are not there as they are here. They are not visible yet, and need not be kept afterwards. */
   async *send(files: readonly PublishFile[]): Run<void> {
     const missing = files.filter((file) => !isSame(file, this.#ready.files.get(file.name)));
-    this.#files.push(...files);
+    this.#files.push(...files.map((file) => stateOf(file, this.found)));
     const { settings, patience = PUBLISH_PATIENCE, target, signal } = this.#options;
     // When one file fails for good, the others end with it.
     const failed = new AbortController();
@@ -145,7 +150,8 @@ export class Upload {
   /** Makes everything that was sent visible. */
   async commit(words: CommitWords): Promise<PublishReport> {
     const { target, signal } = this.#options;
-    const report = reportOf(this.#options, this.found, this.#files);
+    const files = this.#files.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    const report = reportOf(this.#options, this.found, files);
     const known = { ...report, private: this.#ready.private };
     if (this.#lines.length === 0) return { ...known, commit: this.#ready.head };
     const lines = [...this.#lines].sort((a, b) => (a.path < b.path ? -1 : 1));
@@ -166,16 +172,17 @@ function clientOf({ settings, signal, patience = PUBLISH_PATIENCE }: UploadOptio
   return new HubClient(settings, signal, patience);
 }
 
+function stateOf(file: PublishFile, found: TargetState): PublishedFile {
+  const there = found.files.get(file.name);
+  const state = there === undefined ? "new" : isSame(file, there) ? "same" : "changed";
+  return { name: file.name, size: file.size, state };
+}
+
 function reportOf(
   { target, settings }: UploadOptions,
   found: TargetState,
-  files: readonly PublishFile[],
+  files: readonly PublishedFile[],
 ): PublishReport {
-  const states = files.map((file): PublishedFile => {
-    const there = found.files.get(file.name);
-    const state = there === undefined ? "new" : isSame(file, there) ? "same" : "changed";
-    return { name: file.name, size: file.size, state };
-  });
   const ours = new Set(files.map(({ name }) => name));
   const branch = branchOf(target);
   return {
@@ -184,9 +191,9 @@ function reportOf(
     revision: branch,
     private: found.private,
     created: !found.exists,
-    files: states,
+    files,
     others: [...found.files.keys()].filter((name) => !ours.has(name)).sort(),
-    bytes: sizeOf(states.filter(({ state }) => state !== "same")),
+    bytes: sizeOf(files.filter(({ state }) => state !== "same")),
   };
 }
 

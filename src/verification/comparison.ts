@@ -62,6 +62,10 @@ export class Comparison {
 
   /** Both must have the same number of bytes. `untilFirst` stops at the first piece that differs; `bytes` is then a lower limit. */
   async *compare(found: TensorRef, expected: TensorRef, untilFirst = false): AsyncGenerator<RunEvent, Outcome, void> {
+    if (isSameRun(found, expected)) {
+      this.#done += found.bytes;
+      return { negativeZero: false };
+    }
     const floats = isPlainFloat(found.dtype) && expected.kind === "fill" && isZero(expected.pattern);
     let difference: Difference | undefined;
     let negativeZero = false;
@@ -169,4 +173,10 @@ function widen(
   const width = blockOf(tensor.dtype).bytes;
   const start = first - (first % width);
   return { first: at + first, bytes, element: Uint8Array.from(left.subarray(start, start + width)) };
+}
+
+/** The same bytes of the same opened file: of outputs that are proved as they are planned, before they are written. */
+function isSameRun(one: TensorRef, other: TensorRef): boolean {
+  if (one.kind === "fill" || other.kind === "fill") return false;
+  return one.source === other.source && one.offset === other.offset && one.bytes === other.bytes;
 }

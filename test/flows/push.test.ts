@@ -184,6 +184,75 @@ t.test(
   },
 );
 
+t.test("expand --push --stream: one file at a time, the same bytes, and an honest card", async (t) => {
+  const hub = await hubFor(t);
+  const sharded = path.join(fixtures, "llama-sharded");
+  const home = t.testdir();
+  const directory = path.join(home, "out");
+  /** Files of weights on the disk, at each request that carries one. */
+  const held: string[][] = [];
+  hub.inject = ({ method }) => {
+    if (method === "PUT") held.push(fs.readdirSync(`${directory}.stream`).filter((name) => !name.startsWith(".")));
+    return undefined;
+  };
+  const result = await run(hub, ["expand", sharded, directory, "--add", "2", "--push", "alice/tiny", "--stream"]);
+  t.equal(result.code, 0, result.err);
+  t.match(result.out, "; the weights were removed once they were sent\n");
+  t.same(held, [["model-00001-of-00002.safetensors"], ["model-00002-of-00002.safetensors"]]);
+  t.same(fs.readdirSync(home), ["out"]);
+  t.notOk(fs.readdirSync(directory).some((name) => name.endsWith(".safetensors")));
+  const local = path.join(home, "local");
+  await run(hub, ["expand", sharded, local, "--add", "2"]);
+  await sameAs(t, hub, "alice/tiny", local);
+  t.equal(hub.repositories.get("models/alice/tiny")?.commits.size, 2, "one commit after the first one");
+  const card = (await hub.content("alice/tiny", "README.md"))?.toString() ?? "";
+  t.match(
+    card,
+    "The proof was made on the files as planned; each one was then compared with its plan byte for byte on the disk",
+  );
+  t.equal((await run(hub, ["verify", sharded, "alice/tiny"])).code, 0);
+  const again = await run(hub, ["push", directory, "alice/other"]);
+  t.match(again.err, "error: model-00001-of-00002.safetensors: is in the manifest, but not there\n");
+});
+
+t.test("a streamed run that is cut off leaves no weights and no commit, and sends nothing twice", async (t) => {
+  const hub = await hubFor(t);
+  const home = t.testdir();
+  const words = [
+    "expand",
+    path.join(fixtures, "llama-sharded"),
+    path.join(home, "out"),
+    "--add",
+    "2",
+    "--push",
+    "alice/tiny",
+    "--stream",
+  ];
+  hub.faults.push({ kind: "status", status: 403, path: /\/objects\/batch/, skip: 1 });
+  const cut = await run(hub, words);
+  t.equal(cut.code, 5, cut.out);
+  t.same(fs.readdirSync(home), []);
+  t.same(hub.files("alice/tiny"), [".gitattributes"]);
+  hub.log.length = 0;
+  const whole = await run(hub, words);
+  t.equal(whole.code, 0, whole.err);
+  t.equal(hub.log.filter(({ method }) => method === "PUT").length, 1);
+});
+
+t.test("GGUF and ONNX models are streamed too", async (t) => {
+  const hub = await hubFor(t);
+  const home = t.testdir();
+  for (const [file, out, name] of [
+    ["llama.gguf", "big.gguf", "alice/gguf"],
+    ["onnx-traced", "onnx", "alice/onnx"],
+  ] as const) {
+    const from = path.join(fixtures, file);
+    const result = await run(hub, ["expand", from, path.join(home, out), "--add", "1", "--push", name, "--stream"]);
+    t.equal(result.code, 0, `${file}: ${result.err}`);
+    t.equal((await run(hub, ["verify", from, name])).code, 0, file);
+  }
+});
+
 t.test("expand --push looks at the target before anything is written", async (t) => {
   const hub = await hubFor(t);
   const directory = path.join(t.testdir(), "out");
@@ -199,6 +268,8 @@ t.test("expand --push looks at the target before anything is written", async (t)
     ],
     [["--push", "alice/new", "--no-hash"], {}, 2, "error: --push publishes nothing without digests (--no-hash)"],
     [["--push", "alice"], {}, 2, 'error: a repository is called owner/name, not "alice"'],
+    [["--stream"], {}, 2, "error: --stream does not go without --push"],
+    [["--push", "alice/new", "--stream", "--verify", "full"], {}, 2, "error: --stream does not go with --verify full"],
     [["--pr"], {}, 2, "error: --pr says how to publish, and there is no --push"],
     [["--revision", "v1"], {}, 2, "fix: A revision of the source is written owner/name@revision."],
   ] as const) {

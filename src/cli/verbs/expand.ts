@@ -4,7 +4,7 @@ import type { ExpandOptions, ExpandReport, VerificationReport } from "../../comm
 import { RECIPE_NAMES } from "../../commands/recipe-names.ts";
 import { ExpandError } from "../../errors.ts";
 import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
-import { numberOptions, numbersOf } from "../number-options.ts";
+import { numberOptions, numbersOf, refuseIdle } from "../number-options.ts";
 import { planText } from "../plan-text.ts";
 import { formatBytes } from "../terminal.ts";
 import { byteSize, nameList } from "../values.ts";
@@ -65,6 +65,12 @@ const OUTPUT_OPTIONS: Readonly<Record<string, Options>> = {
     type: "string",
     describe: "Publish the proved result as owner/name, with a model card",
   },
+  stream: {
+    group: "Hub:",
+    type: "boolean",
+    default: false,
+    describe: "With --push: write, send and remove one file of weights at a time, for small disks",
+  },
   ...TARGET_OPTIONS,
 };
 
@@ -82,6 +88,7 @@ export const expandVerb: Verb = {
     "0 done and proved, 1 not identity, 2 usage or plan, 3 source refused, 4 output refused or disk full, 5 Hub or network, 130 interrupted",
   run: async (args, context) => {
     if (args["dry-run"] === true) return planVerb.run({ ...args, save: undefined }, context);
+    if (args.verify !== "full") refuseIdle(args, "--verify full");
     const { expand, terminalText } = await import("../../commands/expand.ts");
     const report = await context.finish(expand(expandOptions(args, context)));
     context.terminal.report(context.json ? JSON.stringify(report) : expandText(report, terminalText));
@@ -109,6 +116,7 @@ function expandOptions(args: Arguments, context: VerbContext): ExpandOptions {
       resume: "resume",
       masks: "mask",
       verify: "verify",
+      stream: "stream",
     }),
   };
 }
@@ -129,7 +137,7 @@ function expandText(report: ExpandReport, verdictText: (report: VerificationRepo
   const lines = [
     planText(report.plan),
     "",
-    `wrote     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}`,
+    `wrote     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}${report.streamed === true ? "; the weights were removed once they were sent" : ""}`,
     ...report.refused.map(({ recipe, reason }) => `no mask for ${recipe}: ${reason}`),
     report.verification === undefined
       ? "NOT VERIFIED: --verify none was given; run expand-checkpoint verify SOURCE OUT"

@@ -1,0 +1,151 @@
+// What an expansion will write, all of it laid out before a byte is: shared by writing to the disk and by streaming to the Hub.
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ExpandError } from "../errors.ts";
+import type { Run } from "../events.ts";
+import type { Expansion } from "../expansion/apply.ts";
+import { type Mask, maskFor } from "../expansion/mask.ts";
+import { type Plan, planFingerprint } from "../expansion/plan.ts";
+import { exportMask, type RecipeName } from "../expansion/recipes/recipes.ts";
+import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
+import { claimOutput, isInside } from "../storage/output.ts";
+import type { WriteOptions } from "../storage/write.ts";
+import type { ExpandOptions } from "./expand.ts";
+import {
+  companionFiles,
+  jsonFile,
+  type ManifestEntry,
+  manifestFile,
+  type OutputNames,
+  outputNames,
+  readManifest,
+  textFile,
+  weightFiles,
+} from "./output.ts";
+import { type Prepared, prepare } from "./prepare.ts";
+import { understandCheckpoint } from "./understanding.ts";
+
+export interface Arrangement extends Prepared {
+  readonly names: OutputNames;
+  readonly mask: Mask;
+  /** Recipes that cannot express this layout, with the reason. */
+  readonly refused: readonly { readonly recipe: RecipeName; readonly reason: string }[];
+  /** Files that hold tensors. */
+  readonly weights: readonly FilePlan[];
+  /** Settings and the source's other files. */
+  readonly companions: readonly FilePlan[];
+  /** Index, plan, masks. */
+  readonly small: readonly FilePlan[];
+  /** The small files, and the manifest of everything. */
+  readonly finals: (written: readonly WrittenFile[]) => readonly FilePlan[];
+  readonly write: WriteOptions;
+  /** What an earlier run left. */
+  readonly earlier: readonly ManifestEntry[];
+}
+
+/** Throws whatever opening, planning and laying out refuse, and "output" where there is no room for it. Writes nothing. */
+export async function* arrange(options: ExpandOptions): Run<Arrangement> {
+  const prepared = yield* prepare(options);
+  const { checkpoint, plan, expansion } = prepared;
+  const names = outputNames(checkpoint, options.output);
+  refuseInsideSource(checkpoint, names);
+  const { mask, refused, sidecars } = await handOver(expansion, plan, names, options);
+  const files = await weightFiles(expansion, names, options.shardSize);
+  const index = files.filter((file) => file.name.endsWith(".index.json"));
+  const weights = files.filter((file) => !index.includes(file));
+  const companions = companionFiles(expansion.checkpoint, files);
+  const small = [...index, ...sidecars];
+  refuseSourceFiles(checkpoint, names, [...weights, ...companions]);
+  const write = writeOptions(checkpoint, plan, options);
+  const manifest = names.sidecar("manifest.json");
+  const earlier = readManifest(path.join(names.directory, manifest)) ?? [];
+  const kept = options.stream === true ? companions : [...weights, ...companions];
+  const all = [...kept, ...small].map((file) => file.name).concat(manifest, names.sidecar("verification.json"));
+  const alone = names.file === undefined || !options.output.endsWith(names.file);
+  claimOutput(names.directory, all, { key: write.key, resume: write.resume, force: options.force ?? false, alone });
+  const finals = (written: readonly WrittenFile[]): readonly FilePlan[] => [
+    ...small,
+    manifestFile(manifest, planFingerprint(plan), written, small, write.hash, checkpoint.repository),
+  ];
+  return { ...prepared, names, mask, refused, weights, companions, small, finals, write, earlier };
+}
+
+interface HandOver {
+  readonly mask: Mask;
+  readonly refused: Arrangement["refused"];
+  readonly sidecars: readonly FilePlan[];
+}
+
+/** The mask, claimed from the expanded checkpoint before a byte of it is written, so that no name is mapped backwards. */
+async function handOver(
+  expansion: Expansion,
+  plan: Plan,
+  names: OutputNames,
+  options: ExpandOptions,
+): Promise<HandOver> {
+  const { architecture: expanded } = await understandCheckpoint(expansion.checkpoint, plan.source.stack);
+  const copies = plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
+  const mask = maskFor(expanded, expansion.checkpoint, copies, planFingerprint(plan));
+  const sidecars = [jsonFile(names.sidecar("plan.json"), plan), jsonFile(names.sidecar("mask.json"), mask)];
+  const refused: { recipe: RecipeName; reason: string }[] = [];
+  for (const recipe of options.masks ?? []) {
+    const result = exportMask(recipe, mask, expanded);
+    if (result.kind === "refused") refused.push({ recipe, reason: result.reason });
+    else if (recipe !== "json") sidecars.push(textFile(names.sidecar(result.file), result.text));
+  }
+  return { mask, refused, sidecars };
+}
+
+/** What a user names to open the output: its directory, or the first file of a GGUF model. */
+export function openingPath(names: OutputNames, files: readonly WrittenFile[]): string {
+  return path.join(names.shown, names.file === undefined ? "" : (files[0]?.name ?? names.file));
+}
+
+function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions): WriteOptions {
+  const sources = [...checkpoint.shards.map((shard) => shard.source), ...checkpoint.assets.values()];
+  const wish = [options.shardSize ?? null, options.hash ?? true, options.masks ?? []];
+  const identity = sources.map((source) => [source.name, source.identity]);
+  return {
+    key: createHash("sha256")
+      .update(JSON.stringify([planFingerprint(plan), identity, wish]))
+      .digest("hex"),
+    hash: options.hash ?? true,
+    sparse: options.sparse ?? true,
+    resume: options.resume ?? true,
+    link: options.link ?? false,
+    direct: options.direct,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  };
+}
+
+function refuseInsideSource(checkpoint: Checkpoint, names: OutputNames): void {
+  if (checkpoint.repository !== undefined) return;
+  const location = path.resolve(checkpoint.location);
+  const isDirectory = fs.statSync(location).isDirectory();
+  const target = path.join(names.directory, names.file ?? "");
+  const inside = isDirectory
+    ? isInside(target, location)
+    : names.file === undefined
+      ? isInside(names.directory, path.dirname(location)) && path.dirname(location) === names.directory
+      : checkpoint.shards.some((shard) => shard.source.path === target);
+  if (!inside) return;
+  throw new ExpandError("output", `lies inside the source ${checkpoint.location}`, {
+    at: target,
+    fix: "Choose an output outside the source.",
+  });
+}
+
+/** An .onnx file keeps the names of its data files, so that another model in its directory would be written over them. */
+function refuseSourceFiles(checkpoint: Checkpoint, names: OutputNames, files: readonly FilePlan[]): void {
+  const own = new Set(
+    [...checkpoint.shards.map((shard) => shard.source), ...checkpoint.assets.values()].map(({ path: file }) => file),
+  );
+  const hit = files.map(({ name }) => path.join(names.directory, name)).find((target) => own.has(target));
+  if (hit === undefined) return;
+  throw new ExpandError("output", `is a file of the source ${checkpoint.location}`, {
+    at: hit,
+    fix: "Choose an output in another directory.",
+  });
+}
