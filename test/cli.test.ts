@@ -245,6 +245,16 @@ t.test("wrong words give one line, a fix, and exit 2", async (t) => {
     [["expand", llama, "/tmp/x", "--mask", "nemo"], "--mask takes json, axolotl", "--help"],
     [["expand", llama, "/tmp/x", "--zero", "all"], 'Invalid values: Argument: zero, Given: "all", Choices:', "--help"],
     [
+      ["verify", llama, llama, "--tokens", "9"],
+      "--tokens is about running the models, and nothing is run",
+      "Add --mode numbers, or --mode both.",
+    ],
+    [
+      ["expand", llama, "/tmp/x", "--device", "cpu"],
+      "--device is about running the models, and nothing is run",
+      "Add --verify full.",
+    ],
+    [
       ["verify", llama, llama, "--report", "r.pdf"],
       "--report takes a file that ends in .json, .md, .html or .xml",
       "Name FILE.json, FILE.md, FILE.html or FILE.xml.",

@@ -779,7 +779,7 @@ t.test("what cannot be compared by bytes is inconclusive, with the reason", asyn
     [
       opened(llama(), "a"),
       openedGguf(gguf(), "b"),
-      "BEFORE is safetensors and AFTER is gguf: their tensors have other names and bytes, so only numbers can be compared",
+      "BEFORE is safetensors and AFTER is gguf: their tensors have other names and bytes, so only numbers can be compared (--mode numbers)",
     ],
     [
       openedGguf(gguf(), "a"),

@@ -1,6 +1,7 @@
 // The words for running models: on what, where, and how far apart they may be. Shared by `verify` and `expand`.
 import type { Options } from "yargs";
 import type { VerifyOptions } from "../commands/verify.ts";
+import { ExpandError } from "../errors.ts";
 import { decimal, numberList, wholeNumber } from "./values.ts";
 import { type Arguments, optional } from "./verb.ts";
 
@@ -26,7 +27,7 @@ export function numberOptions(group: string): Readonly<Record<string, Options>> 
       coerce: wholeNumber("tokens", 1),
     },
     seed: { group, requiresArg: true, describe: "Of the token ids [default: 0]", coerce: wholeNumber("seed", 0) },
-    device: { group, requiresArg: true, choices: ["cpu", "cuda"], default: "cpu", describe: "Where models run" },
+    device: { group, requiresArg: true, choices: ["cpu", "cuda"], describe: "Where models run [default: cpu]" },
     threads: {
       group,
       requiresArg: true,
@@ -47,6 +48,16 @@ export function promptOptions(group: string): Readonly<Record<string, Options>> 
     },
     prompt: { group, requiresArg: true, type: "string", describe: "Run on this text instead (needs tokenizer.json)" },
   };
+}
+
+/** Throws "usage" for words about runs where nothing is run; `instead` is what would run the models. */
+export function refuseIdle(args: Arguments, instead: string): void {
+  const words = [...Object.keys(numberOptions("")), ...Object.keys(promptOptions(""))];
+  const idle = words.find((word) => args[word] !== undefined);
+  if (idle === undefined) return;
+  throw new ExpandError("usage", `--${idle} is about running the models, and nothing is run`, {
+    fix: `Add ${instead}.`,
+  });
 }
 
 /** What was said of the runs, under the library's names. */

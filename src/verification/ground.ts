@@ -38,7 +38,7 @@ async function groundByNames(
 ): Promise<Ground | { readonly reason: string }> {
   if (before.config.dialect !== after.config.dialect) {
     return {
-      reason: `BEFORE is ${before.format} and AFTER is ${after.format}: their tensors have other names and bytes, so only numbers can be compared`,
+      reason: `BEFORE is ${before.format} and AFTER is ${after.format}: their tensors have other names and bytes, so only numbers can be compared (--mode numbers)`,
     };
   }
   if (

@@ -4,7 +4,7 @@ import path from "node:path";
 import type { VerificationReport, VerifyOptions } from "../../commands/verify.ts";
 import { ExpandError } from "../../errors.ts";
 import { tellGithub } from "../github.ts";
-import { numberOptions, numbersOf, promptOptions } from "../number-options.ts";
+import { numberOptions, numbersOf, promptOptions, refuseIdle } from "../number-options.ts";
 import { HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 /** How each kind of report file is written, by its ending. */
@@ -49,6 +49,7 @@ export const verifyVerb: Verb = {
   exits:
     "0 identity, 1 not identity, 2 usage, 3 a side cannot be read, 6 onnxruntime or CUDA is missing, 7 inconclusive, 130 interrupted",
   run: async (args, context) => {
+    if (args.mode === "structure") refuseIdle(args, "--mode numbers, or --mode both");
     const command = await import("../../commands/verify.ts");
     const files = reportFiles(args.report);
     const options: VerifyOptions = {

@@ -14,8 +14,8 @@ export async function* compareNumbers(
   runtime: Runtime,
   options: NumbersOptions & RunOptions = {},
 ): Run<NumbersOutcome> {
-  const wishes = withDefaults(options, before, after, runtime.device);
   try {
+    const wishes = withDefaults(options, before, after, runtime.device);
     const graphs = [before, after].filter((each) => each.graph !== undefined).length;
     if (graphs === 0) return yield* compareStreamed(before, after, runtime, wishes);
     const compare =

@@ -26,7 +26,7 @@ export interface Wishes {
   readonly signal?: AbortSignal;
 }
 
-/** Throws "usage". */
+/** Throws "usage", and "unsupported" where only the user can say how far logits may be apart. */
 export function withDefaults(
   options: NumbersOptions & { readonly signal?: AbortSignal },
   before: Checkpoint,
@@ -35,6 +35,12 @@ export function withDefaults(
 ): Wishes {
   const { samples = 4, tokens = 64, seed = 0, tokenIds, signal } = options;
   const { tolerance = defaultTolerance(before, after, device) } = options;
+  if (tolerance === undefined) {
+    throw new ExpandError(
+      "unsupported",
+      "AFTER's weights have fewer than 8 bits and BEFORE's have more, so rounding cannot be told from a fault; say how far logits may be apart with --tolerance",
+    );
+  }
   for (const [name, value] of Object.entries({ samples, tokens })) {
     if (!Number.isSafeInteger(value) || value < 1) {
       throw new ExpandError("usage", `${name} must be a whole number from 1 up, not ${value}`);
