@@ -47,13 +47,15 @@ export class Connections {
 
   /** The answer's headers; its body is still to come. Throws the fault of a connection. */
   async ask(url: URL, outgoing: Outgoing): Promise<http.IncomingMessage> {
-    for (;;) {
+    for (let stale = 0; ; stale++) {
+      if (this.signal.aborted) throw new HungUp("ended by a signal");
       const request = this.#start(url, outgoing);
       try {
         return await answerTo(request);
       } catch (error) {
         // A kept connection that the server had closed already: another one is taken, at most each of them once.
-        if (!request.reusedSocket || !isReset(error) || outgoing.cargo !== undefined) throw error;
+        const isStale = request.reusedSocket && isReset(error) && outgoing.cargo === undefined;
+        if (!isStale || stale >= CONNECTIONS) throw error;
       }
     }
   }
@@ -84,7 +86,6 @@ export class Connections {
     };
     this.signal.addEventListener("abort", end);
     request.once("close", () => this.signal.removeEventListener("abort", end));
-    if (this.signal.aborted) end();
   }
 }
 
