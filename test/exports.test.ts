@@ -15,6 +15,7 @@ t.test("the library exports these names and no others", async (t) => {
     "mask",
     "openCheckpoint",
     "plan",
+    "push",
     "understand",
     "verify",
   ]);

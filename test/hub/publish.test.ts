@@ -10,6 +10,7 @@ import type { Patience } from "../../src/hub/http.ts";
 import { lookAt, type PublishReport, previewUpload, Upload, type UploadOptions } from "../../src/hub/publish.ts";
 import type { PublishFile } from "../../src/hub/publish-files.ts";
 import type { PublishTarget } from "../../src/hub/publish-target.ts";
+import { hubSettings } from "../../src/hub/settings.ts";
 import { type DoubleOptions, type Fault, type HubDouble, random, seededFaults, startHub } from "./double.ts";
 
 const QUICK: Patience = { tries: 5, firstTries: 5, firstWait: 1, longestWait: 8, silence: 100 };
@@ -339,6 +340,43 @@ t.test("refusals say what to do", async (t) => {
     t.same([error.tag, error.message, error.fix], [tag, message, fix]);
   }
   t.notOk(hub.repositories.has("models/alice/m"));
+});
+
+t.test("what the Hub refuses at the commit is told with what to do", async (t) => {
+  const files = filesIn(t.testdir());
+  for (const [fault, message, fix] of [
+    [
+      { status: 413, message: "too much" },
+      "alice/m: is more than the Hub takes at once (413: too much)",
+      "Send fewer or smaller files, for instance with a smaller --shard-size.",
+    ],
+    [
+      { status: 429, retryAfter: "600", message: "slow down" },
+      "alice/m: the Hub asks for fewer requests (429: slow down)",
+      "Wait 600 s, then run again; what is done already is kept.",
+    ],
+    [
+      { status: 503, times: 9, message: "maintenance" },
+      "alice/m: the Hub cannot answer now (503, 5 times: maintenance)",
+      "Run again later; what is done already is kept.",
+    ],
+  ] as const) {
+    const hub = await hubFor(t);
+    hub.faults.push({ kind: "status", path: /\/commit\//, ...fault });
+    const error = await failureOf(publish(optionsFor(hub, { repo: "alice/m" }), files));
+    t.same([error.message, error.fix, error.exitCode], [message, fix, 5]);
+    t.equal(commitsOf(hub, "alice/m"), 0);
+  }
+});
+
+t.test("Xet is used unless the environment turns it off", async (t) => {
+  t.equal(hubSettings("hf_x", { HF_HUB_DISABLE_XET: "1" }).xet, false);
+  t.equal(hubSettings("hf_x", {}).xet, undefined);
+  const hub = await hubFor(t, { xet: true });
+  const { settings } = optionsFor(hub, { repo: "alice/m" });
+  const off = { ...settings, xet: false };
+  await publish({ ...optionsFor(hub, { repo: "alice/m" }), settings: off }, filesIn(t.testdir()));
+  t.notOk(hub.log.some(({ path }) => path.startsWith("/cas/")));
 });
 
 t.test("a repository that others can see is never made out of a private one, nor the other way round", async (t) => {
