@@ -5,7 +5,7 @@ import net, { type AddressInfo } from "node:net";
 import path from "node:path";
 import t, { type Test } from "tap";
 import { ExpandError } from "../../src/errors.ts";
-import { unreachable } from "../../src/hub/failure.ts";
+import { isPassingFault, unreachable } from "../../src/hub/failure.ts";
 import type { Patience } from "../../src/hub/http.ts";
 import { openRepository, type Repository } from "../../src/hub/repository.ts";
 import type { HubSettings } from "../../src/hub/settings.ts";
@@ -468,6 +468,25 @@ t.test("connections that do not come about say why", async (t) => {
   ] as const) {
     t.equal(said(unreachable(Object.assign(new Error("fault"), { code }), url, tries)), `network: ${expected}`);
   }
+});
+
+t.test("a host that has answered before is waited for, even where its name is not found any more", async (t) => {
+  for (const [code, unknownHost, knownHost] of [
+    ["ECONNRESET", true, true],
+    ["EAI_AGAIN", true, true],
+    ["HPE_INVALID_CONSTANT", true, true],
+    ["ENOTFOUND", false, true],
+    ["EPROTO", false, true],
+    ["ERR_SSL_BAD_RECORD_TYPE", false, true],
+    ["CERT_HAS_EXPIRED", false, false],
+    ["ERR_TLS_CERT_ALTNAME_INVALID", false, false],
+    ["ERR_INVALID_CHAR", false, false],
+    ["ABORT_ERR", false, false],
+  ] as const) {
+    const fault = Object.assign(new Error("fault"), { code });
+    t.same([isPassingFault(fault, false), isPassingFault(fault, true)], [unknownHost, knownHost], code);
+  }
+  t.notOk(isPassingFault(new TypeError("a mistake of ours"), true));
 });
 
 t.test("a fault of the storage names the storage", async (t) => {
