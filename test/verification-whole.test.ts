@@ -13,6 +13,7 @@ import { openCheckpoint } from "../src/formats/open.ts";
 import { GraphBuilder } from "../src/graph/builder.ts";
 import { cloneGraph, inlineTensor, tensorOf } from "../src/graph/graph.ts";
 import { decodeModel, encodeModel, OnnxType, type TensorProto } from "../src/graph/onnx.ts";
+import { JsonDocument } from "../src/json.ts";
 import { findBlocks } from "../src/residual/find.ts";
 import { openRuntime } from "../src/runtime/runtime.ts";
 import { feedsFor, vocabularyOf } from "../src/verification/numeric/whole-inputs.ts";
@@ -36,6 +37,33 @@ async function pair(flavour: OnnxFlavour, name: string = flavour): Promise<{ bef
 
 const numbers = (before: Checkpoint, after: Checkpoint): Promise<VerificationReport> =>
   finish(verifyNumbers(before, after, runtime, { samples: 2, tokens: 16 }));
+
+t.test(
+  "sliding windows that settings or nodes name are passed by more tokens, or it is said that they are not",
+  async (t) => {
+    const { before, after } = await pair("genai", "windows");
+    const windowed = (tokens: number): Checkpoint => {
+      const text = Buffer.from(JSON.stringify({ text_config: { sliding_window: tokens } }));
+      return {
+        ...before,
+        config: { dialect: "onnx", documents: new Map([["config.json", JsonDocument.parse("c", text)]]) },
+      };
+    };
+    const notes: string[] = [];
+    const compared = (from: Checkpoint): Promise<VerificationReport> =>
+      finish(verifyNumbers(from, after, runtime, { samples: 4, tokens: 16 }), (event) => {
+        if (event.kind === "note" && event.level === "warning") notes.push(event.text);
+      });
+    const near = await compared(windowed(24));
+    t.match(near.numeric, { samples: 2, tokens: 32 }, "as many tokens in all, in longer samples");
+    t.same(notes, []);
+    const far = await compared(windowed(4096));
+    t.match(far.numeric, { samples: 4, tokens: 16 });
+    t.same(notes, [
+      "16 tokens do not pass a sliding window of 4096: a shifted pattern of windows would not show; use --tokens 4104",
+    ]);
+  },
+);
 
 /** Plain, fused, quantized, and with the newest operators; test/expansion/graph.test.ts has the others. */
 const FLAVOURS: readonly OnnxFlavour[] = ["traced", "fused-gpt2", "genai", "genai-int4", "opset23"];

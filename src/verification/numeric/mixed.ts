@@ -4,7 +4,7 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { ExpandError } from "../../errors.ts";
 import type { Run } from "../../events.ts";
 import type { Runtime } from "../../runtime/runtime.ts";
-import { Forward, type Side, sideOf, vocabularyRuns } from "./forward.ts";
+import { Forward, sideOf, vocabularyRuns } from "./forward.ts";
 import { type Sitting, sittingsFor } from "./inputs.ts";
 import { judge } from "./judge.ts";
 import type { Wishes } from "./options.ts";
@@ -12,9 +12,7 @@ import { type NumbersOutcome, outcomeOf } from "./outcome.ts";
 import { checkTokens, compareLogits, compareWalkers, unlike } from "./streamed.ts";
 import type { State, Walker } from "./walker.ts";
 import { runTwin, runWhole, twinFor, type WholeRun } from "./whole-run.ts";
-
-/** Tokens that a mask made from a sequence's length, not from positions, is given at most to show its window. */
-const MOST_TOKENS = 1024;
+import { beyondText, pastWindows } from "./windows.ts";
 
 /** Throws "unsupported" when either side cannot be run. */
 export async function* compareMixed(
@@ -28,7 +26,9 @@ export async function* compareMixed(
   const side = sideOf(wholeFirst ? "AFTER" : "BEFORE", stored);
   const { vocabulary } = side.spec;
   checkTokens(wishes, vocabulary);
-  const raised = pastWindows(wishes, side);
+  const windows = side.spec.blocks.flatMap(({ attention }) => attention.window ?? []);
+  const { wishes: raised, beyond } = pastWindows(wishes, windows);
+  if (beyond.length > 0) yield { kind: "note", level: "warning", text: beyondText(beyond, raised.tokens) };
   // Positions that jump are no sequence that a whole model can be given.
   const sittings = sittingsFor([{ vocabulary, context: 0, blocks: [] }], raised);
   yield { kind: "phase", name: `run ${wholeFirst ? "BEFORE" : "AFTER"}` };
@@ -47,13 +47,6 @@ export async function* compareMixed(
   } finally {
     await forward.close();
   }
-}
-
-function pastWindows(wishes: Wishes, { spec }: Side): Wishes {
-  const windows = spec.blocks.flatMap(({ attention }) => attention.window ?? []).filter((each) => each < MOST_TOKENS);
-  const least = Math.max(0, ...windows) + 8;
-  if (wishes.tokenIds !== undefined || wishes.tokens >= least || windows.length === 0) return wishes;
-  return { ...wishes, tokens: least, samples: Math.max(1, Math.floor((wishes.samples * wishes.tokens) / least)) };
 }
 
 /** Its logits, recorded; and its blocks as far as they can be looked at. */

@@ -14,6 +14,7 @@ import { checkTokens, unlike } from "./streamed.ts";
 import type { Twin } from "./twin.ts";
 import { type Aliases, vocabularyOf } from "./whole-inputs.ts";
 import { type Outputs, runTwin, runWhole, twinFor, type WholeRun } from "./whole-run.ts";
+import { beyondText, pastWindows, windowsOf } from "./windows.ts";
 
 /** Tokens that caches hold when they are to hold something, and tokens that are run behind them at most: within any context. */
 const PAST = 7;
@@ -23,8 +24,10 @@ export async function* compareWhole(
   before: Checkpoint,
   after: Checkpoint,
   runtime: Runtime,
-  wishes: Wishes,
+  wished: Wishes,
 ): Run<NumbersOutcome> {
+  const { wishes, beyond } = pastWindows(wished, [...windowsOf(before), ...windowsOf(after)]);
+  if (beyond.length > 0) yield { kind: "note", level: "warning", text: beyondText(beyond, wishes.tokens) };
   const vocabulary = vocabularyOf(before);
   if (vocabulary !== vocabularyOf(after)) throw unlike("vocabulary", vocabulary, vocabularyOf(after));
   checkTokens(wishes, vocabulary);
