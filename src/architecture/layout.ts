@@ -32,9 +32,3 @@ export function originalPositions(layout: Layout): readonly ExpandedIndex[] {
 export function copyCount(layout: Layout): number {
   return layout.filter((block) => block.kind === "copy").length;
 }
-
-/** How many copies stand strictly before the original `index`, counting copies of earlier blocks that stand right before it. */
-export function copiesBefore(layout: Layout, index: SourceIndex): number {
-  const at = layout.findIndex((block) => block.kind === "original" && block.from === index);
-  return layout.slice(0, at < 0 ? layout.length : at).filter((block) => block.kind === "copy").length;
-}

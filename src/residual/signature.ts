@@ -1,6 +1,6 @@
 // Digests of a graph's segments that are equal when the segments do the same to their input, whatever their names and weights.
 import { createHash } from "node:crypto";
-import { graphAttributes } from "../graph/attributes.ts";
+import {} from "../graph/attributes.ts";
 import {
   type AttributeProto,
   AttributeType,
@@ -129,9 +129,4 @@ function subgraphText(graph: GraphProto, outer: ReadonlyMap<string, string>): st
 
 export function digest(parts: readonly string[]): string {
   return createHash("sha1").update(parts.join("\n")).digest("base64");
-}
-
-/** True when a node holds graphs of its own. */
-export function hasSubgraphs(node: NodeProto): boolean {
-  return graphAttributes(node).length > 0;
 }

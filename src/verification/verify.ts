@@ -9,8 +9,6 @@ import type { NumbersOutcome } from "./numeric/outcome.ts";
 import { VERIFICATION_SCHEMA, type VerificationReport, verdictOf } from "./report.ts";
 import { type VerifyOptions, verifyStructure } from "./structure.ts";
 
-export type VerificationMode = VerificationReport["mode"];
-
 /** Runs both models on the same tokens. Throws what reading throws, "backend", "usage" and "interrupted". */
 export async function* verifyNumbers(
   before: Checkpoint,

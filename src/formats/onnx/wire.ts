@@ -77,11 +77,3 @@ export function encodeVarint(value: number): readonly number[] {
     bytes.push((rest % 128) + 128);
   }
 }
-
-/** A field that holds bytes. */
-export function encodeBytesField(number: number, data: Uint8Array): Uint8Array {
-  return Buffer.concat([
-    Uint8Array.from([...encodeVarint(number * 8 + WIRE.bytes), ...encodeVarint(data.length)]),
-    data,
-  ]);
-}
