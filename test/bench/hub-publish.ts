@@ -46,7 +46,7 @@ async function main(): Promise<void> {
       // Xet computes in JavaScript; a tenth of the bytes says enough.
       const sent = xet === "xet" ? [await make(directory, 99, Number(megabytes) / 10)] : files;
       const size = xet === "xet" ? bytes / 10 : bytes;
-      const said = await measure(sent, partBytes, xet);
+      const said = await measure(directory, sent, partBytes, xet);
       const { seconds, cpu, peak, start, events } = JSON.parse(said) as Readonly<Record<string, number>>;
       console.log(
         `${way}: ${(size / 1e9).toFixed(2)} GB in ${seconds?.toFixed(1)} s, ${((cpu ?? 0) / (size / 1e9)).toFixed(2)} s CPU per GB, peak ${peak?.toFixed(0)} MB (${start?.toFixed(0)} before), ${events} events`,
@@ -78,10 +78,17 @@ async function make(directory: string, at: number, mb = Number(megabytes) / Numb
   return { name, content, size, sha256: hash.digest("hex") };
 }
 
-async function measure(files: readonly BenchFile[], partBytes: number, xet: string): Promise<string> {
+async function measure(
+  directory: string,
+  files: readonly BenchFile[],
+  partBytes: number,
+  xet: string,
+): Promise<string> {
   const server = spawn("npx", ["tsx", import.meta.filename, "serve", String(partBytes), xet], {
     stdio: ["ignore", "pipe", "inherit"],
     detached: true,
+    // What it keeps goes with the files.
+    env: { ...process.env, TMPDIR: directory },
   });
   try {
     const [url = "", token = ""] = (await firstLine(server.stdout)).split(" ");
@@ -91,6 +98,7 @@ async function measure(files: readonly BenchFile[], partBytes: number, xet: stri
   } finally {
     // The group: npx, tsx and the double.
     if (server.pid !== undefined) process.kill(-server.pid);
+    await new Promise((ended) => server.on("close", ended));
   }
 }
 
