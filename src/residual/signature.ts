@@ -1,6 +1,5 @@
 // Digests of a graph's segments that are equal when the segments do the same to their input, whatever their names and weights.
 import { createHash } from "node:crypto";
-import {} from "../graph/attributes.ts";
 import {
   type AttributeProto,
   AttributeType,
