@@ -2,6 +2,7 @@
 import type { Options } from "yargs";
 import type { ConvertOptions, ConvertReport } from "../../commands/convert.ts";
 import { ExpandError } from "../../errors.ts";
+import { WRITE_OPTIONS } from "../output-options.ts";
 import { formatBytes } from "../terminal.ts";
 import { byteSize } from "../values.ts";
 import { type Arguments, HUB_OPTIONS, optional, text, type Verb, type VerbContext } from "../verb.ts";
@@ -28,7 +29,7 @@ const OPTIONS: Readonly<Record<string, Options>> = {
     describe: "Largest data file, in bytes: 2GB, 500MB [default: 2GB]",
     coerce: byteSize("shard-size"),
   },
-  force: { group: "Output:", type: "boolean", default: false, describe: "Replace files of the same names in OUT" },
+  ...WRITE_OPTIONS,
   "dry-run": {
     group: "Output:",
     type: "boolean",
@@ -40,25 +41,6 @@ const OPTIONS: Readonly<Record<string, Options>> = {
     type: "boolean",
     default: false,
     describe: "Hard-link the source's files as data files instead of copying weights",
-  },
-  direct: { group: "Output:", type: "boolean", describe: "Write past the page cache (Linux O_DIRECT)" },
-  sparse: {
-    group: "Output:",
-    type: "boolean",
-    default: true,
-    describe: "Leave zeros as holes (--no-sparse writes them)",
-  },
-  hash: {
-    group: "Output:",
-    type: "boolean",
-    default: true,
-    describe: "SHA-256 of every file in the manifest (--no-hash)",
-  },
-  resume: {
-    group: "Output:",
-    type: "boolean",
-    default: true,
-    describe: "Go on where a killed run stopped (--no-resume)",
   },
   ...HUB_OPTIONS,
   verify: {

@@ -5,6 +5,7 @@ import { RECIPE_NAMES } from "../../commands/recipe-names.ts";
 import { ExpandError } from "../../errors.ts";
 import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
 import { numberOptions, numbersOf, refuseIdle } from "../number-options.ts";
+import { WRITE_OPTIONS } from "../output-options.ts";
 import { planText } from "../plan-text.ts";
 import { formatBytes } from "../terminal.ts";
 import { byteSize, nameList } from "../values.ts";
@@ -19,32 +20,9 @@ const OUTPUT_OPTIONS: Readonly<Record<string, Options>> = {
     describe: "Largest file of weights, in bytes: 5GB, 500MB, 2GiB",
     coerce: byteSize("shard-size"),
   },
-  force: { group: "Output:", type: "boolean", default: false, describe: "Replace files of the same names in OUT" },
+  ...WRITE_OPTIONS,
   "dry-run": { group: "Output:", type: "boolean", default: false, describe: "Print the plan, write nothing" },
   link: { group: "Output:", type: "boolean", default: false, describe: "Hard-link files that stay the same" },
-  direct: {
-    group: "Output:",
-    type: "boolean",
-    describe: "Write past the page cache [default: large files on Linux] (--no-direct)",
-  },
-  sparse: {
-    group: "Output:",
-    type: "boolean",
-    default: true,
-    describe: "Leave zeros as holes (--no-sparse writes them)",
-  },
-  hash: {
-    group: "Output:",
-    type: "boolean",
-    default: true,
-    describe: "SHA-256 of every file in the manifest (--no-hash)",
-  },
-  resume: {
-    group: "Output:",
-    type: "boolean",
-    default: true,
-    describe: "Go on where a killed run stopped (--no-resume)",
-  },
   mask: {
     group: "Mask and proof:",
     requiresArg: true,
