@@ -8,7 +8,7 @@ import type { Run } from "../events.ts";
 import type { Expansion } from "../expansion/apply.ts";
 import { type Mask, maskFor } from "../expansion/mask.ts";
 import { type Plan, planFingerprint } from "../expansion/plan.ts";
-import { exportMask, type RecipeName } from "../expansion/recipes/recipes.ts";
+import type { RecipeName } from "../expansion/recipes/names.ts";
 import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
 import { claimOutput, isInside } from "../storage/output.ts";
 import type { WriteOptions } from "../storage/write.ts";
@@ -91,6 +91,7 @@ async function handOver(
   const sidecars = [jsonFile(names.sidecar("plan.json"), plan), jsonFile(names.sidecar("mask.json"), mask)];
   const refused: { recipe: RecipeName; reason: string }[] = [];
   for (const recipe of options.masks ?? []) {
+    const { exportMask } = await import("../expansion/recipes/recipes.ts");
     const result = exportMask(recipe, mask, expanded);
     if (result.kind === "refused") refused.push({ recipe, reason: result.reason });
     else if (recipe !== "json") sidecars.push(textFile(names.sidecar(result.file), result.text));

@@ -16,10 +16,9 @@ import type { VerificationReport } from "../verification/report.ts";
 import { arrange, openingPath } from "./arrangement.ts";
 import type { ManifestEntry, OutputNames } from "./output.ts";
 import type { PrepareOptions } from "./prepare.ts";
-import { openProver, type Prover, type ProverOptions } from "./prover.ts";
+import type { Prover, ProverOptions } from "./prover.ts";
 import type { PushReport, PushTarget } from "./push.ts";
 
-export { terminalText } from "../verification/report/terminal.ts";
 export type { VerificationReport } from "../verification/report.ts";
 
 export interface ExpandOptions extends PrepareOptions {
@@ -88,7 +87,7 @@ async function* expandStreamed(options: ExpandOptions): Run<ExpandReport> {
     });
   }
   const { streamExpansion } = await import("./stream.ts");
-  const prover = await openProver(proverOptions(options));
+  const prover = await proverFor(options);
   try {
     return yield* streamExpansion(options, target, prover);
   } finally {
@@ -97,12 +96,17 @@ async function* expandStreamed(options: ExpandOptions): Run<ExpandReport> {
 }
 
 async function* expandProved(options: ExpandOptions): Run<ExpandReport> {
-  const prover = options.verify === "none" ? undefined : await openProver(proverOptions(options));
+  const prover = options.verify === "none" ? undefined : await proverFor(options);
   try {
     return yield* expandWith(options, prover);
   } finally {
     await prover?.close();
   }
+}
+
+async function proverFor(options: ExpandOptions): Promise<Prover> {
+  const { openProver } = await import("./prover.ts");
+  return openProver(proverOptions(options));
 }
 
 function proverOptions({ verify, numbers, stack, signal }: ExpandOptions): ProverOptions {

@@ -7,7 +7,7 @@ import { type CloneRange, loadCloneRange } from "./clone.ts";
 import type { Control } from "./control.ts";
 import { openDirect } from "./direct.ts";
 import { outputFailure } from "./failure.ts";
-import type { CopyJob, CopyPiece, Piece } from "./job.ts";
+import { type CopyJob, type CopyPiece, canCrossThreads, type Piece } from "./job.ts";
 import { linkSource } from "./link.ts";
 import { BufferedSink, CHUNK, ReadOnly, type Sink } from "./sink.ts";
 import { OpenSources } from "./sources.ts";
@@ -32,8 +32,8 @@ export interface CopyThread {
 const ZEROS = new Uint8Array(CHUNK);
 /** Files from this size, in bytes, go past the page cache by default: half of the CPU of writing through it, and no memory that waits for the disk. */
 const DIRECT_FROM = 64 * 1024 * 1024;
-/** Bytes between two turns for signals and timers: some milliseconds of work; a turn costs as much as copying 30 KiB. */
-const TURN_EVERY = 4 * 1024 * 1024;
+/** Bytes between two turns for signals and timers: some 20 ms of work; a turn costs as much as copying 30 to 100 KiB. */
+const TURN_EVERY = 16 * 1024 * 1024;
 /** Longest hole at once: hashing its zeros takes some 50 ms, and nobody can interrupt it. */
 const LONGEST_HOLE = 64 * 1024 * 1024;
 
@@ -77,7 +77,8 @@ async function writeAll(job: CopyJob, thread: CopyThread, work: Work): Promise<v
 
 function openSink(job: CopyJob, thread: CopyThread, notes: string[], cloneRange: CloneRange | undefined): Sink {
   const wanted = job.direct ?? job.size >= DIRECT_FROM;
-  const direct = wanted ? openDirect(job.path, job.size, job.sparse) : undefined;
+  const overlap = job.hash || !canCrossThreads(job);
+  const direct = wanted ? openDirect(job.path, job.size, { sparse: job.sparse, overlap }) : undefined;
   if (direct !== undefined) return direct;
   if (job.direct === true)
     notes.push("The output's file system takes no direct writes; wrote through the page cache instead.");
@@ -117,7 +118,9 @@ function passOver(piece: Piece, left: number, shared: boolean, sink: Sink, work:
 }
 
 async function writeChunk(piece: Piece, done: number, sink: Sink, work: Work): Promise<number> {
-  const room = await sink.room(piece.length - done);
+  // What was read has to be in the processor's nearest cache still when it is hashed.
+  const left = piece.length - done;
+  const room = await sink.room(work.hash === undefined ? left : Math.min(left, CHUNK));
   if (piece.kind === "copy") {
     const pending = work.sources.read(piece.source, piece.from + done, room, piece.from + piece.length);
     if (pending !== undefined) await pending;

@@ -67,9 +67,9 @@ export const expandVerb: Verb = {
   run: async (args, context) => {
     if (args["dry-run"] === true) return planVerb.run({ ...args, save: undefined }, context);
     if (args.verify !== "full") refuseIdle(args, "--verify full");
-    const { expand, terminalText } = await import("../../commands/expand.ts");
+    const { expand } = await import("../../commands/expand.ts");
     const report = await context.finish(expand(expandOptions(args, context)));
-    context.terminal.report(context.json ? JSON.stringify(report) : expandText(report, terminalText));
+    context.terminal.report(context.json ? JSON.stringify(report) : await expandText(report));
     const verdict = report.verification?.verdict ?? "identity";
     if (args.push !== undefined && report.published === undefined) {
       context.terminal.warn(`nothing was published: the proof says ${verdict}`);
@@ -110,7 +110,12 @@ function pushOptions(args: Arguments): Pick<ExpandOptions, "push"> {
   });
 }
 
-function expandText(report: ExpandReport, verdictText: (report: VerificationReport) => string): string {
+async function verdictText(report: VerificationReport): Promise<string> {
+  const { terminalText } = await import("../../commands/verify.ts");
+  return terminalText(report);
+}
+
+async function expandText(report: ExpandReport): Promise<string> {
   const bytes = report.files.reduce((sum, file) => sum + file.size, 0);
   const lines = [
     planText(report.plan),
@@ -119,7 +124,7 @@ function expandText(report: ExpandReport, verdictText: (report: VerificationRepo
     ...report.refused.map(({ recipe, reason }) => `no mask for ${recipe}: ${reason}`),
     report.verification === undefined
       ? "NOT VERIFIED: --verify none was given; run expand-checkpoint verify SOURCE OUT"
-      : verdictText(report.verification),
+      : await verdictText(report.verification),
     ...(report.published === undefined ? [] : ["", pushText(report.published)]),
   ];
   return lines.join("\n");
