@@ -4,7 +4,7 @@ import type { Graph } from "../graph/graph.ts";
 import { OnnxType } from "../graph/onnx.ts";
 import type { Cache } from "./emit/attention.ts";
 import { emitBlock } from "./emit/block.ts";
-import { Emitter } from "./emit/emitter.ts";
+import { Emitter, type Experts } from "./emit/emitter.ts";
 import { emitEmbedding, emitHead } from "./emit/ends.ts";
 import type { Places } from "./emit/mask.ts";
 import { Initializers } from "./initializers.ts";
@@ -13,6 +13,8 @@ import type { DecoderSpec } from "./spec.ts";
 export interface BuildOptions {
   /** Name of the file for weights that the checkpoint's files do not hold as ONNX could read them; "model.onnx_data" unless given. */
   readonly decodedName?: string;
+  /** How mixtures are computed; "sparse" unless given. "dense" is for training: static shapes, gradients everywhere. */
+  readonly experts?: Experts;
 }
 
 /**
@@ -27,7 +29,7 @@ export function buildDecoder(spec: DecoderSpec, options: BuildOptions = {}): Gra
   const mask = graph.input("attention_mask", OnnxType.INT64, ["batch", "total"]);
   const positions = graph.input("position_ids", OnnxType.INT64, ["batch", "sequence"]);
   const caches = spec.blocks.map((_, index) => cacheOf(graph, spec, index));
-  const emit = new Emitter(graph, ids, (weight) => initializers.floats(weight));
+  const emit = new Emitter(graph, ids, (weight) => initializers.floats(weight), options.experts);
 
   const rows = initializers.rows(spec.embedding.weight, ids);
   let stream = graph.within("embedding", () => emitEmbedding(emit, rows, positions, spec));

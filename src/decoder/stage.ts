@@ -4,7 +4,7 @@ import { GraphBuilder } from "../graph/builder.ts";
 import { encodeModel, OnnxType } from "../graph/onnx.ts";
 import type { TensorRef } from "../tensor/reference.ts";
 import { emitBlock } from "./emit/block.ts";
-import { Emitter } from "./emit/emitter.ts";
+import { Emitter, type Experts } from "./emit/emitter.ts";
 import { emitEmbedding, emitHead } from "./emit/ends.ts";
 import { formOf, weightsIn } from "./roles.ts";
 import type { DecoderSpec, Weight } from "./spec.ts";
@@ -33,7 +33,7 @@ export interface Stage {
 }
 
 /** The embedding, every block in order, the head. Models are made when they are asked for, once for a key. */
-export function stagesOf(spec: DecoderSpec): readonly Stage[] {
+export function stagesOf(spec: DecoderSpec, { experts }: { readonly experts?: Experts } = {}): readonly Stage[] {
   const models = new Map<string, Uint8Array>();
   const { embedding, head, finalNorm, blocks, hidden } = spec;
   const stage = (kind: Stage["kind"], part: object, emit: Emit, more: Partial<Stage>): Stage => {
@@ -55,7 +55,7 @@ export function stagesOf(spec: DecoderSpec): readonly Stage[] {
   const { weight: rows, bias, ...reading } = head;
   return [
     stage("embedding", { ...lookup, width: table.tensor.shape[1] }, embeddingStage(spec), { rows: table.tensor }),
-    ...blocks.map((block, index) => stage("block", block, blockStage(spec, index), { index })),
+    ...blocks.map((block, index) => stage("block", block, blockStage(spec, index, experts), { index })),
     stage("head", { ...reading, finalNorm, width: rows.tensor.shape[1], biased: bias !== undefined }, headStage(spec), {
       rows: rows.tensor,
       ...(bias === undefined ? {} : { rowBias: bias.tensor }),
@@ -93,11 +93,11 @@ function embeddingStage(spec: DecoderSpec): Emit {
   };
 }
 
-function blockStage(spec: DecoderSpec, index: number): Emit {
+function blockStage(spec: DecoderSpec, index: number, experts: Experts | undefined): Emit {
   return (graph, weight) => {
     const hidden = graph.input("hidden", OnnxType.FLOAT, [...BATCH, spec.hidden]);
     const positions = graph.input("position_ids", OnnxType.INT64, BATCH);
-    const emit = new Emitter(graph, hidden, weight);
+    const emit = new Emitter(graph, hidden, weight, experts);
     const places = {
       queries: graph.node("Unsqueeze", [positions, graph.ints([1, 3])]),
       keys: graph.node("Unsqueeze", [positions, graph.ints([1, 2])]),

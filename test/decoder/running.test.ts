@@ -4,7 +4,7 @@ import path from "node:path";
 import t from "tap";
 import { buildDecoder } from "../../src/decoder/build.ts";
 import { readSpec } from "../../src/decoder/read.ts";
-import type { DecoderSpec } from "../../src/decoder/spec.ts";
+import type { DecoderSpec, Router } from "../../src/decoder/spec.ts";
 import { ExpandError } from "../../src/errors.ts";
 import { openCheckpoint } from "../../src/formats/open.ts";
 import { openRuntime, type Runtime } from "../../src/runtime/runtime.ts";
@@ -43,6 +43,35 @@ for (const name of ["llama", "llama-sharded", "llama.gguf", "gemma2", "mixtral"]
     t.ok(worstDifference(whole, new Float32Array(whole.length)) > 0.1, "the logits are not all alike");
   });
 }
+
+t.test(
+  "a mixture whose experts see every token gives the logits of one whose experts see their own",
+  { skip },
+  async (t) => {
+    if (typeof runtime === "string") return;
+    const read = readSpec(await openCheckpoint(path.join(fixtures, "mixtral")));
+    for (const softmax of ["all", "selected"] as const) {
+      for (const normalize of [true, false]) {
+        const spec = rerouted(read, { softmax, normalize, scale: 0.7 });
+        const { ids, mask, positions } = batch(spec, 2, 12);
+        const [sparse, dense] = await Promise.all(
+          (["sparse", "dense"] as const).map(async (experts) => {
+            const folder = path.join(t.testdirName, `${softmax}-${normalize}-${experts}`);
+            const session = await runtime.open(await materialise(buildDecoder(spec, { experts }), folder));
+            const logits = await runWhole(session, spec, { ids, mask, positions }, 12);
+            await session.close();
+            return logits;
+          }),
+        );
+        const ops = buildDecoder(spec, { experts: "dense" }).model.graph?.node.map(({ opType }) => opType) ?? [];
+        t.notOk(ops.includes("NonZero"), "no size depends on the tokens");
+        if (sparse === undefined || dense === undefined) throw new Error("two forms were built");
+        const worst = worstDifference(dense, sparse);
+        t.ok(worst < 2e-6, `softmax over ${softmax}, normalized ${normalize}: ${worst}`);
+      }
+    }
+  },
+);
 
 t.test("what is padded on the left does not change what follows", { skip }, async (t) => {
   if (typeof runtime === "string") return;
@@ -127,4 +156,14 @@ function readBpe(file: string): Bpe {
     }
   };
   return { words, encode };
+}
+
+/** The spec with another way to choose experts. */
+function rerouted(spec: DecoderSpec, router: Partial<Router>): DecoderSpec {
+  const blocks = spec.blocks.map((block) =>
+    block.mlp.kind === "mixture"
+      ? { ...block, mlp: { ...block.mlp, router: { ...block.mlp.router, ...router } } }
+      : block,
+  );
+  return { ...spec, blocks };
 }

@@ -3,8 +3,15 @@ import type { GraphBuilder } from "../../graph/builder.ts";
 import { OnnxType } from "../../graph/onnx.ts";
 import type { Linear, Weight } from "../spec.ts";
 
+/**
+ * sparse: an expert computes the tokens that were sent to it, so that sizes depend on the tokens. dense: every expert computes every token,
+ * whose share of it may be 0; all sizes are known beforehand, and every step has a gradient. Both give the same to rounding.
+ */
+export type Experts = "sparse" | "dense";
+
 export class Emitter {
   readonly graph: GraphBuilder;
+  readonly experts: Experts;
   readonly #weight: (weight: Weight) => string;
   readonly #batch: string;
   /** Values that do not depend on a block, by what they are. */
@@ -14,8 +21,9 @@ export class Emitter {
    * `weight` gives the f32 value of a weight, with the tensor's shape. `example` is a value of shape [B, S] or [B, S, ...], from which the
    * sizes of the batch are taken.
    */
-  constructor(graph: GraphBuilder, example: string, weight: (weight: Weight) => string) {
+  constructor(graph: GraphBuilder, example: string, weight: (weight: Weight) => string, experts: Experts = "sparse") {
     this.graph = graph;
+    this.experts = experts;
     this.#weight = weight;
     this.#batch = example;
   }

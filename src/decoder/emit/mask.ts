@@ -15,7 +15,7 @@ export interface Places {
 }
 
 /** Below every score, and finite: a sum with a score stays finite. */
-const LOWEST = -3e38;
+export const LOWEST = -3e38;
 
 /** bool, broadcasting to [B, 1, S, T]: true where a query may look. */
 export function emitVisible(emit: Emitter, places: Places, window: number | undefined): string {

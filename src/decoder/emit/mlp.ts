@@ -1,6 +1,8 @@
-// Multilayer perceptrons on [T, H], plain, gated and mixtures of experts. An expert computes only the tokens that were sent to it.
+// Multilayer perceptrons on [T, H], plain, gated and mixtures of experts, which compute the tokens that were sent to them, or all.
+import { OnnxType } from "../../graph/onnx.ts";
 import type { Activation, GatedMlp, MixtureMlp, Mlp, PlainMlp, Router } from "../spec.ts";
 import { type Emitter, outputsOf } from "./emitter.ts";
+import { LOWEST } from "./mask.ts";
 
 /** [T, H] to [T, H]. */
 export function emitMlp(emit: Emitter, input: string, mlp: Mlp): string {
@@ -58,7 +60,13 @@ function emitActivation(emit: Emitter, value: string, activation: Activation): s
   }
 }
 
-function emitMixture(emit: Emitter, input: string, { router, experts, shared }: MixtureMlp): string {
+function emitMixture(emit: Emitter, input: string, mlp: MixtureMlp): string {
+  const sum = emit.experts === "dense" ? emitAll(emit, input, mlp) : emitSent(emit, input, mlp);
+  return mlp.shared === undefined ? sum : emit.node("Add", [sum, emitShared(emit, input, mlp.shared)]);
+}
+
+/** Every expert on the tokens that were sent to it, added at their places. */
+function emitSent(emit: Emitter, input: string, { router, experts }: MixtureMlp): string {
   const { graph } = emit;
   const { weights, chosen } = emitRouting(emit, input, router);
   let sum = emit.node("ConstantOfShape", [emit.node("Shape", [input])]);
@@ -74,7 +82,20 @@ function emitMixture(emit: Emitter, input: string, { router, experts, shared }: 
       return emit.node("ScatterND", [sum, tokens, weighted], { reduction: "add" });
     });
   }
-  return shared === undefined ? sum : emit.node("Add", [sum, emitShared(emit, input, shared)]);
+  return sum;
+}
+
+/** Every expert on every token, times the token's share of it. */
+function emitAll(emit: Emitter, input: string, { router, experts }: MixtureMlp): string {
+  const { graph } = emit;
+  const shares = emit.split(
+    emitShares(emit, input, router, experts.length),
+    experts.map(() => 1),
+  );
+  const weighted = experts.map((expert, index) =>
+    graph.within(`experts.${index}`, () => emit.node("Mul", [emitDense(emit, input, expert), shares[index] ?? ""])),
+  );
+  return weighted.reduce((sum, each) => emit.node("Add", [sum, each]));
 }
 
 function emitShared(emit: Emitter, input: string, { mlp, gate }: NonNullable<MixtureMlp["shared"]>): string {
@@ -85,16 +106,46 @@ function emitShared(emit: Emitter, input: string, { mlp, gate }: NonNullable<Mix
   });
 }
 
+/**
+ * Shares f32 [T, experts], 0 for an expert that was not chosen. The choice is whole numbers, through which no gradient flows; the shares are
+ * computed anew from all scores.
+ */
+function emitShares(emit: Emitter, input: string, router: Router, experts: number): string {
+  const { graph } = emit;
+  const { scores, chosen } = emitChoice(emit, input, router);
+  const each = graph.ints(Array.from({ length: experts }, (_, index) => index));
+  // [T, perToken, experts], of which every expert is chosen once at most.
+  const hits = emit.float(emit.node("Equal", [emit.node("Unsqueeze", [chosen, graph.ints([2])]), each]));
+  const isChosen = emit.node("ReduceSum", [hits, graph.ints([1])], { keepdims: 0 });
+  const shares =
+    router.softmax === "selected"
+      ? emit.node("Softmax", [chosenOnly(emit, isChosen, scores)], { axis: -1 })
+      : emit.node("Mul", [scores, isChosen]);
+  return emitScaledShares(emit, shares, router);
+}
+
+function chosenOnly(emit: Emitter, isChosen: string, logits: string): string {
+  return emit.node("Where", [emit.cast(isChosen, OnnxType.BOOL), logits, emit.graph.floats(LOWEST)]);
+}
+
 /** Weights f32 and expert numbers int64 of each token's choices, [T, perToken]. */
 function emitRouting(emit: Emitter, input: string, router: Router): { weights: string; chosen: string } {
+  const { top, chosen } = emitChoice(emit, input, router);
+  const shares = router.softmax === "selected" ? emit.node("Softmax", [top], { axis: -1 }) : top;
+  return { weights: emitScaledShares(emit, shares, router), chosen };
+}
+
+/** Scores of all experts [T, experts], the best of them and their numbers [T, perToken]. */
+function emitChoice(emit: Emitter, input: string, router: Router): { scores: string; top: string; chosen: string } {
   const { graph } = emit;
   const logits = emit.linear(input, router.linear);
   const scores = router.softmax === "all" ? emit.node("Softmax", [logits], { axis: -1 }) : logits;
   const best = [scores, graph.ints([router.perToken])];
   const [top = "", chosen = ""] = graph.nodes("TopK", best, [undefined, undefined], { axis: -1 });
-  const shares = router.softmax === "selected" ? emit.node("Softmax", [top], { axis: -1 }) : top;
-  const normal = router.normalize
-    ? emit.node("Div", [shares, emit.node("ReduceSum", [shares, graph.ints([-1])], { keepdims: 1 })])
-    : shares;
-  return { weights: emit.scaled(normal, router.scale), chosen };
+  return { scores, top, chosen };
+}
+
+function emitScaledShares(emit: Emitter, shares: string, router: Router): string {
+  const sum = (): string => emit.node("ReduceSum", [shares, emit.graph.ints([-1])], { keepdims: 1 });
+  return emit.scaled(router.normalize ? emit.node("Div", [shares, sum()]) : shares, router.scale);
 }
