@@ -4,7 +4,24 @@
 export type RunEvent =
   | { readonly kind: "phase"; readonly name: string }
   | { readonly kind: "bytes"; readonly done: number; readonly total: number }
+  | StepEvent
   | { readonly kind: "note"; readonly level: "info" | "warning"; readonly text: string };
+
+/** One optimizer step of a training run, as it ended. */
+export interface StepEvent {
+  readonly kind: "step";
+  /** Steps done, of how many. */
+  readonly step: number;
+  readonly of: number;
+  /** Mean over the step's tokens, before its update. */
+  readonly loss: number;
+  /** Learning rate. */
+  readonly rate: number;
+  /** Global norm of the gradients, before clipping. */
+  readonly norm: number;
+  readonly tokensPerSecond: number;
+  readonly secondsLeft: number;
+}
 
 /** Every verb: an async generator that yields events and returns one report. */
 export type Run<Report> = AsyncGenerator<RunEvent, Report, void>;

@@ -1,6 +1,6 @@
 // Everything that reaches the user's terminal: reports on stdout, the rest on stderr. Never writes cursor codes into a pipe.
 import { styleText } from "node:util";
-import type { RunEvent } from "../events.ts";
+import type { RunEvent, StepEvent } from "../events.ts";
 
 /** Where text goes; tests pass their own. */
 export interface Streams {
@@ -19,6 +19,8 @@ type Style = Parameters<typeof styleText>[0];
 
 /** Redraws per second of the live line. */
 const FRAMES = 10;
+/** Milliseconds between two lines of progress in a pipe: a log of hours stays readable. */
+const LINE_EVERY = 30_000;
 
 export class Terminal {
   readonly #streams: Streams;
@@ -53,6 +55,7 @@ export class Terminal {
   onEvent = (event: RunEvent): void => {
     if (event.kind === "phase") this.#startPhase(event.name);
     else if (event.kind === "bytes") this.#showBytes(event.done, event.total);
+    else if (event.kind === "step") this.#showStep(event);
     else if (event.level === "warning") this.warn(event.text);
     else if (this.#options.verbose) this.#line(event.text);
   };
@@ -85,6 +88,18 @@ export class Terminal {
     this.#draw(`${this.#phase} ${percent}% of ${formatBytes(total)}, ${formatBytes(rate)}/s, ${left} s left`);
   }
 
+  #showStep(event: StepEvent): void {
+    const now = Date.now();
+    if (this.#isLive) {
+      if (now - this.#drawn < 1000 / FRAMES) return;
+      this.#drawn = now;
+      this.#draw(stepText(event));
+    } else if (!this.#options.quiet && this.#options.progress && now - this.#drawn >= LINE_EVERY) {
+      this.#drawn = now;
+      this.#line(stepText(event));
+    }
+  }
+
   get #isLive(): boolean {
     return this.#streams.err.isTTY === true && this.#options.progress && !this.#options.quiet;
   }
@@ -103,6 +118,20 @@ export class Terminal {
     if (this.#live) this.#streams.err.write("\r\u001b[2K");
     this.#live = false;
   }
+}
+
+function stepText({ step, of, loss, rate, norm, tokensPerSecond, secondsLeft }: StepEvent): string {
+  const speed = `${formatCount(Math.round(tokensPerSecond))} tokens/s`;
+  const numbers = `loss ${loss.toFixed(4)}, lr ${rate.toExponential(2)}, gradient norm ${norm.toPrecision(3)}`;
+  return `step ${step} of ${of}, ${numbers}, ${speed}, ${formatDuration(secondsLeft)} left`;
+}
+
+/** "45 s", "12 min", "3 h 20 min". */
+export function formatDuration(seconds: number): string {
+  const minutes = Math.round(seconds / 60);
+  if (seconds < 100) return `${Math.ceil(seconds)} s`;
+  if (minutes < 100) return `${minutes} min`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** Decimal units, three significant digits: "3.16 GB". */
