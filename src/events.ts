@@ -4,6 +4,8 @@
 export type RunEvent =
   | { readonly kind: "phase"; readonly name: string }
   | { readonly kind: "bytes"; readonly done: number; readonly total: number }
+  /** Tokens that went through a model, counted per phase; one that went through half of the blocks counts as half. */
+  | { readonly kind: "tokens"; readonly done: number; readonly total: number }
   | StepEvent
   | { readonly kind: "note"; readonly level: "info" | "warning"; readonly text: string };
 

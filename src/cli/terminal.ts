@@ -55,6 +55,7 @@ export class Terminal {
   onEvent = (event: RunEvent): void => {
     if (event.kind === "phase") this.#startPhase(event.name);
     else if (event.kind === "bytes") this.#showBytes(event.done, event.total);
+    else if (event.kind === "tokens") this.#showTokens(event.done, event.total);
     else if (event.kind === "step") this.#showStep(event);
     else if (event.level === "warning") this.warn(event.text);
     else if (this.#options.verbose) this.#line(event.text);
@@ -88,15 +89,30 @@ export class Terminal {
     this.#draw(`${this.#phase} ${percent}% of ${formatBytes(total)}, ${formatBytes(rate)}/s, ${left} s left`);
   }
 
+  #showTokens(done: number, total: number): void {
+    const elapsed = Date.now() - this.#started;
+    if (!this.#isLive && elapsed < LINE_EVERY) return;
+    const seconds = Math.max(0.001, elapsed / 1000);
+    const left = done > 0 ? (total - done) / (done / seconds) : 0;
+    const share = `${Math.floor((100 * done) / Math.max(1, total))}% of ${formatCount(total)} tokens`;
+    const rate = `${formatCount(Math.round(done / seconds))} tokens/s`;
+    this.#showLine(() => `${this.#phase} ${share}, ${rate}, ${formatDuration(left)} left`);
+  }
+
   #showStep(event: StepEvent): void {
+    this.#showLine(() => stepText(event));
+  }
+
+  /** On the live line; in a pipe as a line of its own, seldom. */
+  #showLine(text: () => string): void {
     const now = Date.now();
     if (this.#isLive) {
       if (now - this.#drawn < 1000 / FRAMES) return;
       this.#drawn = now;
-      this.#draw(stepText(event));
+      this.#draw(text());
     } else if (!this.#options.quiet && this.#options.progress && now - this.#drawn >= LINE_EVERY) {
       this.#drawn = now;
-      this.#line(stepText(event));
+      this.#line(text());
     }
   }
 
