@@ -1,7 +1,7 @@
 // Calls onnxruntime-node: loads models, runs them, keeps values that several runs share. Its calls block the thread they run in.
 // Never chooses a device by itself, and never falls back to another.
 import type { InferenceSession, Tensor } from "onnxruntime-node";
-import type { EngineOptions, Reply, Request } from "./protocol.ts";
+import type { EngineOptions, Reply, Request, SessionSettings } from "./protocol.ts";
 import { isValueType, type Value, type ValueData, type ValueInfo, type Values } from "./values.ts";
 
 type Ort = typeof import("onnxruntime-node");
@@ -41,8 +41,8 @@ export class Engine {
     return { kind: "done" };
   }
 
-  async #open({ to, model, ...how }: Extract<Request, { kind: "open" }>): Promise<Reply> {
-    const options = sessionOptions(this.#options, how);
+  async #open({ to, model, settings }: Extract<Request, { kind: "open" }>): Promise<Reply> {
+    const options = sessionOptions(this.#options, settings);
     const { InferenceSession } = this.#loaded();
     const session = await (typeof model === "string"
       ? InferenceSession.create(model, options)
@@ -78,21 +78,24 @@ async function load(module: string): Promise<Ort> {
 
 /** Prepacking would copy every weight into anonymous memory; without it, weights in files stay mapped. */
 function sessionOptions(
-  { device, threads, optimization }: EngineOptions,
-  { folder, strict }: { readonly folder?: string; readonly strict?: boolean },
+  { device, deviceId, threads, optimization }: EngineOptions,
+  { folder, strict, without, arena, optimizedPath }: SessionSettings,
 ): InferenceSession.SessionOptions {
   return {
-    executionProviders: [device],
+    executionProviders: [deviceId === undefined ? device : { name: device, deviceId }],
     graphOptimizationLevel: optimization,
     // 4: fatal. Unused initializers are no news to the user, and errors are thrown.
     logSeverityLevel: 4,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    ...(arena === undefined ? {} : { enableCpuMemArena: arena, enableMemPattern: arena }),
+    ...(optimizedPath === undefined ? {} : { optimizedModelFilePath: optimizedPath }),
     extra: {
       session: {
         disable_prepacking: "1",
         ...(strict === true ? { disable_cpu_ep_fallback: "1" } : {}),
         ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),
       },
+      ...(without === undefined ? {} : { optimization: { disable_specified_optimizers: without.join(";") } }),
     },
   };
 }

@@ -9,8 +9,24 @@ export interface EngineOptions {
   /** Threads inside an operator; absent: onnxruntime's own choice, the number of cores. */
   readonly threads?: number;
   readonly optimization: Optimization;
+  /** Which of several CUDA devices; absent: the first. */
+  readonly deviceId?: number;
   /** File URL of the onnxruntime-node module. */
   readonly module: string;
+}
+
+/** How one model is opened. All by onnxruntime's own names and defaults unless given. */
+export interface SessionSettings {
+  /** Where external data lies. */
+  readonly folder?: string;
+  /** No node may run on the CPU when the device is another. */
+  readonly strict?: boolean;
+  /** Optimizers that are left out, such as "ConstantFolding". */
+  readonly without?: readonly string[];
+  /** False: memory of a run is given back when it ends. */
+  readonly arena?: boolean;
+  /** Writes what onnxruntime has made of the model to this file. */
+  readonly optimizedPath?: string;
 }
 
 /** `to` numbers sessions and held values; the caller chooses the numbers. */
@@ -20,9 +36,7 @@ export type Request =
       readonly kind: "open";
       readonly to: number;
       readonly model: Uint8Array | string;
-      readonly folder?: string;
-      /** No node may run on the CPU when the device is another. */
-      readonly strict?: boolean;
+      readonly settings: SessionSettings;
     }
   | {
       readonly kind: "run";

@@ -3,11 +3,15 @@ import { ExpandError, throwIfAborted } from "../errors.ts";
 import { type Installation, loaderComplaint, requireInstallation } from "./installation.ts";
 import { type Link, openLink } from "./link.ts";
 import { PROBE } from "./probe.ts";
-import type { Device, Optimization, Reply, Request } from "./protocol.ts";
+import type { Device, Optimization, Reply, Request, SessionSettings } from "./protocol.ts";
 import { buffersOf, checkValue, type ValueInfo, type Values } from "./values.ts";
 
 export interface RuntimeOptions {
   readonly device: Device;
+  /** Which of several CUDA devices. Default: the first. */
+  readonly deviceId?: number;
+  /** May CUDA round f32 products to 10 bits of fraction? Default no: it would hide what a comparison looks for. Read once a process. */
+  readonly tf32?: boolean;
   /** Threads inside an operator. Default: the number of cores. */
   readonly threads?: number;
   /** How far onnxruntime may rewrite a model before it runs it. Default "all". */
@@ -18,9 +22,8 @@ export interface RuntimeOptions {
   readonly from?: string;
 }
 
-export interface OpenOptions {
-  /** Where external data lies, for a model given as bytes. Default: beside the model's file. */
-  readonly folder?: string;
+/** `folder` is needed for a model given as bytes; without it, external data lies beside the model's file. */
+export interface OpenOptions extends SessionSettings {
   /** What to call the model in errors. Default: its path, or "model". */
   readonly name?: string;
 }
@@ -51,16 +54,16 @@ export interface Runtime {
 
 /** Throws "backend" (exit 6), with what to do, when onnxruntime-node is not installed or cannot reach the device. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { device, threads, optimization = "all", signal, from } = options;
+  const { device, deviceId, tf32 = false, threads, optimization = "all", signal, from } = options;
   throwIfAborted(signal);
   const installation = requireInstallation(device, from);
-  // Read once, when CUDA is loaded. Rounding products to 10 bits of fraction would hide what a comparison looks for.
-  if (device === "cuda") process.env.NVIDIA_TF32_OVERRIDE = "0";
+  if (device === "cuda" && !tf32) process.env.NVIDIA_TF32_OVERRIDE = "0";
   const link = await openLink({
     device,
     optimization,
     module: installation.module,
     ...(threads === undefined ? {} : { threads }),
+    ...(deviceId === undefined ? {} : { deviceId }),
   });
   const runtime = new OnnxRuntime(link, device, installation, signal);
   try {
@@ -99,7 +102,7 @@ class OnnxRuntime implements Runtime {
     }
     if (this.device === "cpu") return;
     const to = this.#count++;
-    const opened = await this.#link.ask({ kind: "open", to, model: PROBE, strict: true });
+    const opened = await this.#link.ask({ kind: "open", to, model: PROBE, settings: { strict: true } });
     const x = { dtype: "float32", shape: [1, 1], data: Float32Array.of(1) } as const;
     const ran = opened.kind === "failed" ? opened : await this.#link.ask({ kind: "run", to, feeds: { x }, held: [] });
     if (ran.kind !== "failed") return void (await this.#link.ask({ kind: "close", to }));
@@ -110,10 +113,10 @@ class OnnxRuntime implements Runtime {
     });
   }
 
-  async open(model: Uint8Array | string, { folder, name }: OpenOptions = {}): Promise<Session> {
+  async open(model: Uint8Array | string, { name, ...settings }: OpenOptions = {}): Promise<Session> {
     const to = this.#count++;
     const at = name ?? (typeof model === "string" ? model : "model");
-    const reply = await this.#ask(at, { kind: "open", to, model, ...(folder === undefined ? {} : { folder }) });
+    const reply = await this.#ask(at, { kind: "open", to, model, settings });
     if (reply.kind !== "opened") throw unexpected(reply);
     return {
       inputs: reply.inputs,
@@ -166,10 +169,21 @@ class OnnxRuntime implements Runtime {
     throwIfAborted(this.#signal);
     const reply = await untilAborted(this.#link.ask(request, transfer), this.#signal);
     if (reply.kind !== "failed") return reply;
+    if (OUT_OF_MEMORY.test(reply.message)) {
+      const message = `onnxruntime ran out of memory on ${this.device}: ${firstLine(reply.message)}`;
+      throw new ExpandError("backend", message, {
+        at,
+        fix: "Free memory on the device, or give it less to do at a time.",
+      });
+    }
     const fix = "Check the model, or verify the structure only.";
     throw new ExpandError("unsupported", `onnxruntime refuses: ${firstLine(reply.message)}`, { at, fix });
   }
 }
+
+/** What the arena (BFCArena), CUDA, cuBLAS, the C++ library and the binding say when memory is gone. */
+const OUT_OF_MEMORY =
+  /failed to allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED|bad.?alloc|available memory of \d+ is smaller/i;
 
 function untilAborted<Result>(work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
   if (signal === undefined) return work;
