@@ -7,6 +7,8 @@ export type RunEvent =
   /** Tokens that went through a model, counted per phase; one that went through half of the blocks counts as half. */
   | { readonly kind: "tokens"; readonly done: number; readonly total: number }
   | StepEvent
+  /** A corpus measured during training, after `step` steps: mean loss in nats. */
+  | { readonly kind: "evaluation"; readonly step: number; readonly name: string; readonly loss: number }
   | { readonly kind: "note"; readonly level: "info" | "warning"; readonly text: string };
 
 /** One optimizer step of a training run, as it ended. */

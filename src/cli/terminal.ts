@@ -57,6 +57,7 @@ export class Terminal {
     else if (event.kind === "bytes") this.#showBytes(event.done, event.total);
     else if (event.kind === "tokens") this.#showTokens(event.done, event.total);
     else if (event.kind === "step") this.#showStep(event);
+    else if (event.kind === "evaluation") this.#showEvaluation(event);
     else if (event.level === "warning") this.warn(event.text);
     else if (this.#options.verbose) this.#line(event.text);
   };
@@ -114,6 +115,11 @@ export class Terminal {
       this.#drawn = now;
       this.#line(text());
     }
+  }
+
+  #showEvaluation({ step, name, loss }: Extract<RunEvent, { kind: "evaluation" }>): void {
+    if (this.#options.quiet || !this.#options.progress) return;
+    this.#line(`step ${step}: ${name} loss ${loss.toFixed(4)}, perplexity ${Number(Math.exp(loss).toPrecision(4))}`);
   }
 
   get #isLive(): boolean {

@@ -114,7 +114,7 @@ export class Publication {
 }
 
 /** Makes renames in a directory last. Windows cannot, and some network file systems refuse; both are as safe as they get without. */
-async function syncDirectory(directory: string): Promise<void> {
+export async function syncDirectory(directory: string): Promise<void> {
   if (process.platform === "win32") return;
   const handle = await fs.promises.open(directory, "r");
   try {

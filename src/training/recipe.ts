@@ -1,0 +1,147 @@
+// What a training run does, as plain data with every default applied. Decides numbers only; reads no files.
+import { ExpandError } from "../errors.ts";
+import type { Schedule } from "./optimizer/schedule.ts";
+import type { TrainerOptions } from "./step/trainer.ts";
+
+export const RECIPE_SCHEMA = "expand-checkpoint/training/1";
+
+/** What a user may say of a run; the rest is decided here. */
+export interface RecipeOptions {
+  /** How long: at most one of the three. Default: one epoch. */
+  readonly steps?: number;
+  readonly epochs?: number;
+  readonly tokens?: number;
+  /** Sequences of one forward pass. Default 8. */
+  readonly batch?: number;
+  /** Forward passes of one step. Default 1. */
+  readonly accumulate?: number;
+  /** Tokens of a sequence. Default: the model's own length, at most 512. */
+  readonly context?: number;
+  /** Highest learning rate. Default 2e-4. */
+  readonly rate?: number;
+  /** Below 1 a share of the steps, from 1 on a number of steps. Default 0.06. */
+  readonly warmup?: number;
+  /** Default "cosine", down to 0. */
+  readonly schedule?: Schedule["kind"];
+  /** Weight decay. Default 0.1. */
+  readonly decay?: number;
+  /** Largest global norm of a step's gradients; 0: not clipped. Default 1. */
+  readonly clip?: number;
+  /** Default 0.9 and 0.95. */
+  readonly beta1?: number;
+  readonly beta2?: number;
+  /** Default 1e-8. */
+  readonly epsilon?: number;
+  /** Default f32. */
+  readonly dtype?: TrainerOptions["dtype"];
+  /** Default "host" on the CPU, "loop" on CUDA. */
+  readonly layout?: TrainerOptions["layout"];
+  /** Activations are computed again in the backward pass instead of kept. Default true. */
+  readonly checkpointing?: boolean;
+  readonly device?: TrainerOptions["device"];
+  /** Of the order of documents. Default 0. */
+  readonly seed?: number;
+  /** Steps between two evaluations. Default: a twentieth of the run. */
+  readonly every?: number;
+  /** Tokens of an evaluation, a corpus. Default 32768. */
+  readonly evaluationTokens?: number;
+  /** Steps between two saves. Default: a tenth of the run; one is made after ten minutes in any case. */
+  readonly saveEvery?: number;
+}
+
+export type Limit = { readonly steps: number } | { readonly epochs: number } | { readonly tokens: number };
+
+/** What the corpus must be cut into, before it can say how long an epoch is. */
+export interface Cut {
+  readonly batch: number;
+  readonly accumulate: number;
+  readonly context: number;
+  readonly seed: number;
+}
+
+export interface Recipe extends Cut {
+  readonly schema: typeof RECIPE_SCHEMA;
+  readonly steps: number;
+  readonly schedule: Schedule;
+  readonly adam: TrainerOptions["adam"];
+  /** Absent: gradients are not clipped. */
+  readonly clip?: number;
+  readonly dtype: TrainerOptions["dtype"];
+  readonly device: TrainerOptions["device"];
+  readonly layout: TrainerOptions["layout"];
+  /** Steps that one call of the trainer takes. */
+  readonly loopSteps: number;
+  readonly checkpointing: boolean;
+  readonly every: number;
+  readonly evaluationTokens: number;
+  readonly saveEvery: number;
+}
+
+/** Tokens of a sequence that nobody asked for otherwise: activations grow with it, and most documents are shorter. */
+const USUAL_CONTEXT = 512;
+/** Steps inside one run of a Loop: bounds how long Ctrl-C waits, and how often state crosses to the device. */
+const LOOP_STEPS = 8;
+
+/** Throws "usage" for a context beyond the model's `longest`. */
+export function cutOf(options: RecipeOptions, longest: number | undefined): Cut {
+  const { batch = 8, accumulate = 1, seed = 0 } = options;
+  const context = options.context ?? Math.min(longest ?? USUAL_CONTEXT, USUAL_CONTEXT);
+  if (longest !== undefined && context > longest) {
+    throw new ExpandError("usage", `--context ${context} is more than the ${longest} positions that the model has`, {
+      fix: `Use --context ${longest} or less.`,
+    });
+  }
+  return { batch, accumulate, context, seed };
+}
+
+/** How long the run is to be. Throws "usage" when more than one of the three is said. */
+export function limitOf({ steps, epochs, tokens }: RecipeOptions): Limit {
+  const said = Object.entries({ steps, epochs, tokens }).filter(([, value]) => value !== undefined);
+  const [first, second] = said.map(([name]) => name);
+  if (second !== undefined) {
+    throw new ExpandError("usage", `--${first} and --${second} both say how long to train`, { fix: "Give one of them." });
+  }
+  if (steps !== undefined) return { steps };
+  return tokens === undefined ? { epochs: epochs ?? 1 } : { tokens };
+}
+
+/** `epochTokens`: positions of one epoch, for a run that is counted in epochs. */
+export function recipeOf(options: RecipeOptions, cut: Cut, epochTokens: number | undefined): Recipe {
+  const limit = limitOf(options);
+  const perStep = cut.batch * cut.accumulate * cut.context;
+  const wanted = "tokens" in limit ? limit.tokens : "epochs" in limit ? limit.epochs * (epochTokens ?? 0) : 0;
+  const steps = "steps" in limit ? limit.steps : Math.max(1, Math.ceil(wanted / perStep));
+  const { device = "cpu", dtype = "f32", checkpointing = true, clip = 1, warmup = 0.06 } = options;
+  const layout = options.layout ?? (device === "cuda" ? "loop" : "host");
+  const part = (share: number): number => Math.max(1, Math.ceil(steps / share));
+  return {
+    schema: RECIPE_SCHEMA,
+    ...cut,
+    steps,
+    schedule: {
+      kind: options.schedule ?? "cosine",
+      peak: options.rate ?? 2e-4,
+      warmup: warmup < 1 ? Math.ceil(warmup * steps) : warmup,
+      total: steps,
+    },
+    adam: {
+      beta1: options.beta1 ?? 0.9,
+      beta2: options.beta2 ?? 0.95,
+      epsilon: options.epsilon ?? 1e-8,
+      decay: options.decay ?? 0.1,
+    },
+    ...(clip === 0 ? {} : { clip }),
+    dtype,
+    device,
+    layout,
+    loopSteps: layout === "loop" ? Math.min(LOOP_STEPS, steps) : 1,
+    checkpointing,
+    every: options.every ?? part(20),
+    evaluationTokens: options.evaluationTokens ?? 32_768,
+    saveEvery: options.saveEvery ?? part(10),
+  };
+}
+
+export function tokensPerStep({ batch, accumulate, context }: Cut): number {
+  return batch * accumulate * context;
+}
