@@ -1,0 +1,63 @@
+// A directory that axolotl trains: its configuration with the copies unfrozen. Written for axolotl 0.19.
+import { copyPattern, type RecipeContext } from "../../expansion/recipes/context.ts";
+import { type Exported, type Job, schedulerName, sharesOf, yamlLines, yamlScalar } from "./job.ts";
+import { readme } from "./readme.ts";
+
+export function axolotl(job: Job, context: RecipeContext): Exported {
+  // axolotl escapes the dots of its patterns itself.
+  const found = copyPattern(context, ".");
+  if (typeof found === "string") return { kind: "refused", reason: found };
+  if (sharesOf(job) !== undefined)
+    return { kind: "refused", reason: "axolotl mixes corpora by their sizes and takes no weights" };
+  const text = [
+    ...yamlLines({ base_model: job.model, output_dir: "./out" }),
+    "datasets:",
+    ...job.corpora.flatMap(({ path, field }) => [
+      `  - path: ${yamlScalar(path)}`,
+      `    ds_type: ${path.endsWith(".parquet") ? "parquet" : "json"}`,
+      "    type: completion",
+      `    field: ${yamlScalar(field)}`,
+    ]),
+    ...yamlLines({
+      dataset_prepared_path: "./prepared",
+      val_set_size: 0,
+      sequence_len: job.context,
+      sample_packing: true,
+      pad_to_sequence_len: true,
+      micro_batch_size: job.batch,
+      gradient_accumulation_steps: job.accumulate,
+      ...("steps" in job.length ? { max_steps: job.length.steps } : { num_epochs: job.length.epochs }),
+      optimizer: "adamw_torch",
+      learning_rate: job.rate,
+      lr_scheduler: schedulerName(job),
+      warmup_ratio: job.warmup,
+      weight_decay: job.decay,
+      max_grad_norm: job.clip,
+      adam_beta1: job.beta1,
+      adam_beta2: job.beta2,
+      adam_epsilon: job.epsilon,
+      bf16: job.dtype === "bf16",
+      fp16: job.dtype === "f16",
+      seed: job.seed,
+    }),
+    "# Dots are literal: axolotl escapes them itself. Leave `adapter` unset.",
+    "unfrozen_parameters:",
+    `  - '${found.pattern}'`,
+    "",
+  ].join("\n");
+  const command = "axolotl train train.yaml";
+  return {
+    kind: "files",
+    command,
+    files: [
+      { name: "train.yaml", text },
+      { name: "README.md", text: readme({ trainer: "axolotl", install: "axolotl", command, job, hosts: HOSTS }) },
+    ],
+  };
+}
+
+const HOSTS = [
+  "All GPUs of one machine: as above. More machines: on each of them",
+  "",
+  "    axolotl train train.yaml --launcher torchrun -- --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29400 --rdzv_id 1",
+] as const;
