@@ -102,7 +102,11 @@ function readReport(location: string, place: Place): VerificationReport {
     });
   }
   if (value.verdict === "identity") return value;
-  const words = { "not-identity": "the proof failed", inconclusive: "the proof is inconclusive" } as const;
+  const words: Readonly<Record<string, string>> = {
+    "not-identity": "the proof failed",
+    "not-trained": "the proof failed",
+    inconclusive: "the proof is inconclusive",
+  };
   throw new ExpandError("output", `${words[value.verdict] ?? "the proof says nothing"} (${name})`, {
     at: location,
     fix: "Expand again; only a model that computes what its source computes is published as such.",

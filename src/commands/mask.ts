@@ -1,6 +1,5 @@
 // The verb `mask`: the frozen/trainable split of an expanded checkpoint again, in a trainer's dialect.
 
-import path from "node:path";
 import type { Architecture } from "../architecture/architecture.ts";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, throwIfAborted } from "../errors.ts";
@@ -9,7 +8,8 @@ import { isIdentityBlock } from "../expansion/liveness.ts";
 import { type Mask, maskFor, parseMask } from "../expansion/mask.ts";
 import { exportMask, type Recipe, type RecipeName } from "../expansion/recipes/recipes.ts";
 import { openCheckpoint } from "../formats/open.ts";
-import { localFolder } from "../tensor/folder.ts";
+import type { ByteSource } from "../tensor/source.ts";
+import { findPaper } from "./papers.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface MaskOptions extends RunOptions {
@@ -41,15 +41,24 @@ export async function* mask(options: MaskOptions): Run<MaskReport> {
   return { mask: value, found, result: exportMask(options.recipe ?? "json", value, architecture) };
 }
 
-interface Found {
+/** What finding the copies goes by. */
+export type CopyWishes = RunOptions & Pick<MaskOptions, "blocks"> & { readonly source: string };
+
+export interface Found {
   readonly copies: readonly number[];
   readonly plan: string | undefined;
   readonly found: MaskReport["found"];
 }
 
-async function findCopies(checkpoint: Checkpoint, architecture: Architecture, options: MaskOptions): Promise<Found> {
+/** `checkpoint` and `architecture` as they are understood. Throws "plan" when no block is a copy by any of the three ways. */
+export async function findCopies(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  options: CopyWishes,
+): Promise<Found> {
   if (options.blocks !== undefined) return { copies: options.blocks, plan: undefined, found: "given" };
-  const saved = await savedMask(checkpoint);
+  const source = maskBeside(checkpoint);
+  const saved = source === undefined ? undefined : parseMask(source.name, await source.read(0, source.size));
   if (saved !== undefined) return { copies: saved.blocks, plan: saved.plan, found: "mask.json" };
   const copies: number[] = [];
   for (const block of architecture.blocks) {
@@ -64,13 +73,6 @@ async function findCopies(checkpoint: Checkpoint, architecture: Architecture, op
 }
 
 /** The mask beside a checkpoint: mask.json in its directory, or STEM.mask.json beside a GGUF file. */
-async function savedMask(checkpoint: Checkpoint): Promise<ReturnType<typeof parseMask> | undefined> {
-  const [shard] = checkpoint.shards;
-  if (shard === undefined) return undefined;
-  const { path: file } = shard.source;
-  const folder = checkpoint.repository ?? (file === undefined ? undefined : localFolder(path.dirname(file)));
-  const stem = path.posix.basename(shard.name).replace(/(?:-\d{5}-of-\d{5})?\.[^.]+$/, "");
-  const found = ["mask.json", `${stem}.mask.json`].find((name) => folder?.kind(name) === "file");
-  const source = found === undefined ? undefined : folder?.source(found);
-  return source === undefined ? undefined : parseMask(source.name, await source.read(0, source.size));
+export function maskBeside(checkpoint: Checkpoint): ByteSource | undefined {
+  return findPaper(checkpoint, "mask.json");
 }

@@ -16,6 +16,8 @@ export interface ProverOptions extends NumbersOptions, RunOptions {
   readonly device?: Device;
   /** One sequence, tokenized by BEFORE's tokenizer.json, instead of seeded ones. */
   readonly prompt?: string;
+  /** Of mode "trained": path of the mask. Default: the one beside BEFORE, else its copies are found. */
+  readonly mask?: string;
   /** Threads inside an operator. Default: the number of cores. */
   readonly threads?: number;
 }
@@ -33,6 +35,16 @@ export async function openProver(options: ProverOptions): Promise<Prover> {
   }
   if (mode === "structure") {
     return { prove: (before, after) => verifyStructure(before, after, options), close: async () => undefined };
+  }
+  if (mode === "trained") {
+    const { verifyTrained } = await import("../verification/trained.ts");
+    const { trainableTensors } = await import("./trainable.ts");
+    return {
+      prove: async function* (before, after) {
+        return yield* verifyTrained(before, after, await trainableTensors(before, options), options);
+      },
+      close: async () => undefined,
+    };
   }
   const { openRuntime } = await import("../runtime/runtime.ts");
   const { verifyBoth, verifyNumbers } = await import("../verification/verify.ts");

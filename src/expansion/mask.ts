@@ -85,6 +85,23 @@ export function parseMask(
   );
 }
 
+/** The tensors that a saved mask trains. Throws "input" when the file is no mask of this version, or has another word for a tensor. */
+export function parseTrainable(name: string, data: Uint8Array | string): ReadonlySet<string> {
+  parseMask(name, data);
+  const value = JsonDocument.parse(name, data).value;
+  const tensors = isObject(value) ? value.tensors : undefined;
+  const entries = tensors !== undefined && isObject(tensors) ? Object.entries(tensors) : [];
+  const stranger = entries.find(([, word]) => word !== "trainable" && word !== "frozen");
+  if (entries.length > 0 && stranger === undefined) {
+    return new Set(entries.flatMap(([tensor, word]) => (word === "trainable" ? [tensor] : [])));
+  }
+  const found = stranger === undefined ? "none" : `${JSON.stringify(stranger[1])} for ${JSON.stringify(stranger[0])}`;
+  throw new ExpandError("input", `expected "trainable" or "frozen" for every tensor, found ${found}`, {
+    at: name,
+    fix: "Make the mask again with expand-checkpoint mask.",
+  });
+}
+
 const isObject = (value: JsonValue): value is JsonObject =>
   value !== null && typeof value === "object" && !Array.isArray(value);
 const isIndex = (value: JsonValue): value is number =>

@@ -102,7 +102,7 @@ class Faults {
 /** Proves each pair byte-equal, or says where it is not. */
 export async function* compareAll(
   evidence: Evidence,
-  code: "original-differs" | "copy-differs",
+  code: "original-differs" | "copy-differs" | "frozen-changed",
   group: Group,
   pairs: Iterable<Pair>,
   findings: Finding[],

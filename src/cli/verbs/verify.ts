@@ -9,20 +9,27 @@ import { HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 /** How each kind of report file is written, by its ending. */
 const RENDERERS = { ".json": "jsonText", ".md": "markdownText", ".xml": "junitText", ".html": "htmlText" } as const;
-const EXITS = { identity: 0, "not-identity": 1, inconclusive: 7 } as const;
+const EXITS = { identity: 0, "not-identity": 1, trained: 0, "not-trained": 1, inconclusive: 7 } as const;
 
 export const verifyVerb: Verb = {
   name: "verify",
   positionals: "<before> <after>",
   summary:
-    "Proves or refutes that AFTER computes exactly what BEFORE computes. Reads both from disk and trusts no plan.",
+    "Proves or refutes that AFTER computes exactly what BEFORE computes, or is BEFORE with only its copies trained. Reads both from disk and trusts no plan.",
   options: {
     mode: {
       group: "Proof:",
       requiresArg: true,
-      choices: ["structure", "numbers", "both"],
+      choices: ["structure", "numbers", "both", "trained"],
       default: "structure",
-      describe: "Compare bytes, run both models (onnxruntime) and compare what they compute, or both",
+      describe:
+        "Compare bytes, run both models (onnxruntime) and compare what they compute, or both; trained: AFTER is BEFORE after training",
+    },
+    mask: {
+      group: "Proof:",
+      requiresArg: true,
+      type: "string",
+      describe: "With --mode trained: which tensors were trained [default: mask.json beside BEFORE, else its copies]",
     },
     stack: { group: "Proof:", requiresArg: true, type: "string", describe: "Which stack was expanded" },
     ...numberOptions("Running the models:"),
@@ -44,19 +51,25 @@ export const verifyVerb: Verb = {
   examples: [
     ["verify ./Llama-3.2-1B ./expanded", "the proof again, from disk"],
     ["verify source.gguf expanded.gguf --report proof.html", "with a page to keep"],
+    ["verify ./expanded ./trained --mode trained", "training left every frozen byte as it was"],
     ["verify base merged --mode both --report junit.xml", "run both models as well; in CI, whatever tool made AFTER"],
   ],
   exits:
-    "0 identity, 1 not identity, 2 usage, 3 a side cannot be read, 6 onnxruntime or CUDA is missing, 7 inconclusive, 130 interrupted",
+    "0 proved, 1 refuted, 2 usage, 3 a side cannot be read, 6 onnxruntime or CUDA is missing, 7 inconclusive, 130 interrupted",
   run: async (args, context) => {
-    if (args.mode === "structure") refuseIdle(args, "--mode numbers, or --mode both");
+    if (args.mode === "structure" || args.mode === "trained") refuseIdle(args, "--mode numbers, or --mode both");
+    if (args.mask !== undefined && args.mode !== "trained") {
+      throw new ExpandError("usage", "--mask says what was trained, and only --mode trained asks for it", {
+        fix: "Add --mode trained, or remove --mask.",
+      });
+    }
     const command = await import("../../commands/verify.ts");
     const files = reportFiles(args.report);
     const options: VerifyOptions = {
       before: text(args, "before") ?? "",
       after: text(args, "after") ?? "",
       signal: context.signal,
-      ...optional<VerifyOptions>(args, { mode: "mode", stack: "stack", token: "token" }),
+      ...optional<VerifyOptions>(args, { mode: "mode", mask: "mask", stack: "stack", token: "token" }),
       ...numbersOf(args),
     };
     const work = async (): Promise<VerificationReport> => {

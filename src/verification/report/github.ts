@@ -1,6 +1,6 @@
 // A report for GitHub Actions: workflow commands that become annotations, a step summary and outputs. Writes to no file and no stream.
 import { randomUUID } from "node:crypto";
-import type { Finding, VerificationReport } from "../report.ts";
+import { type Finding, isProved, type VerificationReport } from "../report.ts";
 import { markdownText } from "./markdown.ts";
 import { blocksOf, headline, visible } from "./summary.ts";
 
@@ -11,9 +11,9 @@ const PER_LEVEL = 10;
 export function githubAnnotations(report: VerificationReport): string {
   const grave = report.findings.filter((each) => each.severity === "refutes" || each.severity === "leaves-open");
   const warnings = report.findings.filter((each) => each.severity === "warns");
-  const lines = report.verdict === "identity" ? [command("notice", report.verdict, headline(report))] : [];
+  const lines = isProved(report.verdict) ? [command("notice", report.verdict, headline(report))] : [];
   // The headline takes one place of ten.
-  if (report.verdict !== "identity") lines.push(command("error", report.verdict, headline(report)));
+  if (!isProved(report.verdict)) lines.push(command("error", report.verdict, headline(report)));
   lines.push(...grave.slice(0, PER_LEVEL - 1).map((each) => command("error", each.code, textOf(each))));
   lines.push(...warnings.slice(0, PER_LEVEL).map((each) => command("warning", each.code, textOf(each))));
   return `${lines.join("\n")}\n`;

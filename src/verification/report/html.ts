@@ -1,13 +1,30 @@
 // A report as one HTML page that needs nothing else: no script, no address, no font. Never lets a name become markup.
 import { VERSION } from "../../version.ts";
-import { CHECKS, type NumericComparison, type VerificationReport } from "../report.ts";
+import { CHECKS, type NumericComparison, type TrainedComparison, type VerificationReport } from "../report.ts";
 import { blockTable, layoutOf, picture } from "./html-blocks.ts";
 import { html, Markup } from "./html-markup.ts";
 import { charts, shortNumber } from "./html-numbers.ts";
 import { STYLE } from "./html-style.ts";
-import { bytesText, checksOf, headline, resultOf, shownFindings, sizeOf } from "./summary.ts";
+import {
+  bytesText,
+  checksOf,
+  comparedBytes,
+  headline,
+  resultOf,
+  shownFindings,
+  sizeOf,
+  trainedTexts,
+} from "./summary.ts";
 
-const MARKS = { identity: "✓", "not-identity": "✗", inconclusive: "?" } as const;
+const MARKS = { identity: "✓", "not-identity": "✗", trained: "✓", "not-trained": "✗", inconclusive: "?" } as const;
+/** Colours of the head. */
+const LOOKS = {
+  identity: "identity",
+  "not-identity": "not-identity",
+  trained: "identity",
+  "not-trained": "not-identity",
+  inconclusive: "inconclusive",
+} as const;
 const SEVERITIES = { refutes: "refutes", "leaves-open": "leaves open", warns: "warning", info: "info" } as const;
 /** Nothing is loaded and nothing runs, whatever slips in. */
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'";
@@ -25,16 +42,17 @@ export function htmlText(report: VerificationReport): string {
 </head>
 <body>
 <main>
-<header class="verdict ${report.verdict}">
+<header class="verdict ${LOOKS[report.verdict]}">
 <h1><span aria-hidden="true">${MARKS[report.verdict]}</span> ${headline(report)}</h1>
 <p>${scope(report)}</p>
 </header>
 ${sides(report)}
 ${findings(report)}
 ${layoutOf(report).length === 0 ? undefined : html`<section><h2>Blocks</h2>${picture(report)}</section>`}
+${report.trained === undefined ? undefined : training(report.trained)}
 ${report.numeric === undefined ? undefined : numbers(report.numeric)}
 ${layoutOf(report).length === 0 ? undefined : blockTable(report)}
-${report.blocks.length === 0 ? undefined : checks(report)}
+${comparedBytes(report) ? checks(report) : undefined}
 </main>
 <footer><p>expand-checkpoint ${VERSION}, ${report.schema}</p></footer>
 </body>
@@ -47,6 +65,7 @@ const SCOPES = {
   structure: "Compared: stored bytes and settings. No model was run.",
   numbers: "Compared: what the models compute. Their bytes were not compared.",
   both: "Compared: stored bytes, settings, and what the models compute.",
+  trained: "Compared: stored bytes and settings of a model before and after training. No model was run.",
 } as const;
 
 function scope(report: VerificationReport): string {
@@ -82,6 +101,12 @@ function findings(report: VerificationReport): Markup {
 <tbody>
 ${rows}</tbody></table>
 ${more}</section>`;
+}
+
+function training(trained: TrainedComparison): Markup {
+  const { trainable, frozen } = trainedTexts(trained);
+  return html`<section><h2>Training</h2>
+<dl><dt>trainable</dt><dd>${trainable}</dd><dt>frozen</dt><dd>${frozen}</dd></dl></section>`;
 }
 
 function numbers(numeric: NumericComparison): Markup {

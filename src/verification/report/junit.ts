@@ -1,6 +1,6 @@
 // A report as JUnit XML: one test case for each check, so that CI systems show what failed. Never emits a character XML forbids.
 import { CHECKS, type Check, FINDINGS, type Finding, isNumeric, type VerificationReport } from "../report.ts";
-import { checksOf, headline, resultOf } from "./summary.ts";
+import { checksOf, comparedBytes, headline, resultOf } from "./summary.ts";
 
 type Outcome = "passed" | "failure" | "error" | "skipped";
 
@@ -9,10 +9,10 @@ export function junitText(report: VerificationReport): string {
   const cases = checksOf(report).map((check) => ({ check, ...judge(report, check) }));
   const count = (outcome: Outcome): number => cases.filter((each) => each.outcome === outcome).length;
   // When nothing could be compared, that itself is the error.
-  const lacking = report.mode !== "numbers" && report.blocks.length === 0 ? "structure" : "numbers";
+  const lacking = report.mode !== "numbers" && !comparedBytes(report) ? "structure" : "numbers";
   const ground =
     report.verdict === "inconclusive" &&
-    (lacking === "structure" || (report.mode !== "structure" && report.numeric === undefined));
+    (lacking === "structure" || (isNumericMode(report.mode) && report.numeric === undefined));
   const totals = `tests="${cases.length + (ground ? 1 : 0)}" failures="${count("failure")}" errors="${count("error") + (ground ? 1 : 0)}" skipped="${count("skipped")}" time="${report.seconds.toFixed(3)}"`;
   const lines = ['<?xml version="1.0" encoding="UTF-8"?>', `<testsuites name="expand-checkpoint verify" ${totals}>`];
   lines.push(`  <testsuite name="${escaped(report.after.location)}" ${totals}>`);
@@ -23,6 +23,10 @@ export function junitText(report: VerificationReport): string {
   for (const { check, outcome, findings } of cases) lines.push(...testCase(check, outcome, findings));
   lines.push("  </testsuite>", "</testsuites>");
   return `${lines.join("\n")}\n`;
+}
+
+function isNumericMode(mode: VerificationReport["mode"]): boolean {
+  return mode === "numbers" || mode === "both";
 }
 
 const OUTCOMES = { passed: "passed", failed: "failure", open: "error", skipped: "skipped" } as const;

@@ -5,6 +5,7 @@ import {
   blockRows,
   bytesText,
   checksOf,
+  comparedBytes,
   headline,
   logitsText,
   resultOf,
@@ -12,6 +13,7 @@ import {
   short,
   shownFindings,
   sizeOf,
+  trainedTexts,
   visible,
 } from "./summary.ts";
 
@@ -32,7 +34,12 @@ export function markdownText(report: VerificationReport): string {
     const time = `${bytesText(report.bytesCompared)} compared in ${report.seconds.toFixed(1)} s`;
     lines.push("", `${blockCounts(blocks)}; ${time}.`);
   }
-  if (blocks.length > 0 || report.numeric !== undefined) {
+  if (report.trained !== undefined) {
+    const { trainable, frozen } = trainedTexts(report.trained);
+    const time = `${bytesText(report.bytesCompared)} compared in ${report.seconds.toFixed(1)} s`;
+    lines.push("", `Trainable: ${trainable}. Frozen: ${frozen}. ${time}.`);
+  }
+  if (comparedBytes(report) || report.numeric !== undefined) {
     const rows = checksOf(report).map((check) => [CHECKS[check], result(report, check)]);
     lines.push("", ...table(["check", "result"], rows));
   }

@@ -8,6 +8,8 @@ import {
   isNumeric,
   type NumericComparison,
   type Severity,
+  TRAINED_CHECKS,
+  type TrainedComparison,
   type VerificationReport,
 } from "../report.ts";
 
@@ -17,14 +19,16 @@ export const SHOWN_FINDINGS = 20;
 const HEADLINES = {
   identity: "AFTER is an identity expansion of BEFORE",
   "not-identity": "AFTER is not an identity expansion of BEFORE",
+  trained: "AFTER is BEFORE with other values in trainable tensors, and nothing else changed",
+  "not-trained": "AFTER is not BEFORE with other values in trainable tensors alone",
   inconclusive: "neither proved nor refuted",
 } as const;
 
 /** Of running alone: it says nothing of bytes. */
 const NUMERIC_HEADLINES = {
+  ...HEADLINES,
   identity: "AFTER computes what BEFORE computes",
   "not-identity": "AFTER does not compute what BEFORE computes",
-  inconclusive: HEADLINES.inconclusive,
 } as const;
 
 /** "identity: AFTER is an identity expansion of BEFORE". */
@@ -63,15 +67,35 @@ export function blocksOf(report: VerificationReport): {
   return { before: originals + missing, after: blocks.length };
 }
 
+/** They need a mask. */
+const ONLY_TRAINED: ReadonlySet<Check> = new Set(["frozen", "trained"]);
+
 /** The checks that the mode asked for, in the order of reports. */
 export function checksOf({ mode }: VerificationReport): readonly Check[] {
-  const all = Object.keys(CHECKS) as readonly Check[];
+  if (mode === "trained") return TRAINED_CHECKS;
+  const all = (Object.keys(CHECKS) as readonly Check[]).filter((check) => !ONLY_TRAINED.has(check));
   return mode === "both" ? all : all.filter((check) => isNumeric(check) === (mode === "numbers"));
+}
+
+/** True when stored bytes of the two were held against each other. */
+export function comparedBytes({ blocks, trained }: VerificationReport): boolean {
+  return blocks.length > 0 || trained !== undefined;
+}
+
+/** "28 of 28 tensors changed, 1.2 MB"; "119 of 119 tensors byte-identical, 4.1 MB". */
+export function trainedTexts({ trainable, frozen }: TrainedComparison): {
+  readonly trainable: string;
+  readonly frozen: string;
+} {
+  return {
+    trainable: `${trainable.changed} of ${counted(trainable.tensors, "tensor")} changed, ${bytesText(trainable.bytes)}`,
+    frozen: `${frozen.identical} of ${counted(frozen.tensors, "tensor")} byte-identical, ${bytesText(frozen.bytes)}`,
+  };
 }
 
 /** "open": it could be neither passed nor failed. "skipped": it was not made. */
 export function resultOf(report: VerificationReport, check: Check): "passed" | "failed" | "open" | "skipped" {
-  const made = isNumeric(check) ? report.numeric !== undefined : report.blocks.length > 0;
+  const made = isNumeric(check) ? report.numeric !== undefined : comparedBytes(report);
   if (!made || report.skipped.includes(check)) return "skipped";
   const found = report.findings.filter((each) => FINDINGS[each.code].check === check).map((each) => each.severity);
   return found.includes("refutes") ? "failed" : found.includes("leaves-open") ? "open" : "passed";

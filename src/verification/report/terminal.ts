@@ -4,12 +4,14 @@ import {
   blockCounts,
   blockRows,
   bytesText,
+  comparedBytes,
   headline,
   logitsText,
   runText,
   short,
   shownFindings,
   sizeOf,
+  trainedTexts,
   visible,
 } from "./summary.ts";
 
@@ -28,8 +30,13 @@ export function terminalText(report: VerificationReport): string {
         `            block ${row.at} is ${article(row.what)}${row.closed === "" ? "" : `, closed by ${row.closed}`}`,
       );
     }
-    lines.push(`  compared  ${bytesText(report.bytesCompared)} in ${report.seconds.toFixed(1)} s`);
   }
+  if (report.trained !== undefined) {
+    const { trainable, frozen } = trainedTexts(report.trained);
+    lines.push(`  trainable ${trainable}`, `  frozen    ${frozen}`);
+  }
+  if (comparedBytes(report))
+    lines.push(`  compared  ${bytesText(report.bytesCompared)} in ${report.seconds.toFixed(1)} s`);
   if (report.numeric !== undefined) {
     lines.push(`  run       ${runText(report.numeric)}`, `  logits    ${logitsText(report.numeric)}`);
     lines.push(`  states    ${statesText(report.numeric)}`);
