@@ -77,15 +77,29 @@ export interface Recipe extends Cut {
   readonly saveEvery: number;
 }
 
-/** Tokens of a sequence that nobody asked for otherwise: activations grow with it, and most documents are shorter. */
-const USUAL_CONTEXT = 512;
+/** The paper's, where it says one; what nobody asked for otherwise. */
+export const DEFAULTS = {
+  /** Tokens of a sequence: activations grow with it, and most documents are shorter. */
+  context: 512,
+  batch: 8,
+  accumulate: 1,
+  rate: 2e-4,
+  schedule: "cosine",
+  warmup: 0.06,
+  decay: 0.1,
+  clip: 1,
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-8,
+  seed: 0,
+} as const;
 /** Steps inside one run of a Loop: bounds how long Ctrl-C waits, and how often state crosses to the device. */
 const LOOP_STEPS = 8;
 
 /** Throws "usage" for a context beyond the model's `longest`. */
 export function cutOf(options: RecipeOptions, longest: number | undefined): Cut {
-  const { batch = 8, accumulate = 1, seed = 0 } = options;
-  const context = options.context ?? Math.min(longest ?? USUAL_CONTEXT, USUAL_CONTEXT);
+  const { batch, accumulate, seed } = { ...DEFAULTS, ...options };
+  const context = options.context ?? Math.min(longest ?? DEFAULTS.context, DEFAULTS.context);
   if (longest !== undefined && context > longest) {
     throw new ExpandError("usage", `--context ${context} is more than the ${longest} positions that the model has`, {
       fix: `Use --context ${longest} or less.`,
@@ -99,7 +113,9 @@ export function limitOf({ steps, epochs, tokens }: RecipeOptions): Limit {
   const said = Object.entries({ steps, epochs, tokens }).filter(([, value]) => value !== undefined);
   const [first, second] = said.map(([name]) => name);
   if (second !== undefined) {
-    throw new ExpandError("usage", `--${first} and --${second} both say how long to train`, { fix: "Give one of them." });
+    throw new ExpandError("usage", `--${first} and --${second} both say how long to train`, {
+      fix: "Give one of them.",
+    });
   }
   if (steps !== undefined) return { steps };
   return tokens === undefined ? { epochs: epochs ?? 1 } : { tokens };
@@ -111,7 +127,8 @@ export function recipeOf(options: RecipeOptions, cut: Cut, epochTokens: number |
   const perStep = cut.batch * cut.accumulate * cut.context;
   const wanted = "tokens" in limit ? limit.tokens : "epochs" in limit ? limit.epochs * (epochTokens ?? 0) : 0;
   const steps = "steps" in limit ? limit.steps : Math.max(1, Math.ceil(wanted / perStep));
-  const { device = "cpu", dtype = "f32", checkpointing = true, clip = 1, warmup = 0.06 } = options;
+  const { device = "cpu", dtype = "f32", checkpointing = true } = options;
+  const { clip, warmup, schedule, rate, beta1, beta2, epsilon, decay } = { ...DEFAULTS, ...options };
   const layout = options.layout ?? (device === "cuda" ? "loop" : "host");
   const part = (share: number): number => Math.max(1, Math.ceil(steps / share));
   return {
@@ -119,17 +136,12 @@ export function recipeOf(options: RecipeOptions, cut: Cut, epochTokens: number |
     ...cut,
     steps,
     schedule: {
-      kind: options.schedule ?? "cosine",
-      peak: options.rate ?? 2e-4,
+      kind: schedule,
+      peak: rate,
       warmup: warmup < 1 ? Math.ceil(warmup * steps) : warmup,
       total: steps,
     },
-    adam: {
-      beta1: options.beta1 ?? 0.9,
-      beta2: options.beta2 ?? 0.95,
-      epsilon: options.epsilon ?? 1e-8,
-      decay: options.decay ?? 0.1,
-    },
+    adam: { beta1, beta2, epsilon, decay },
     ...(clip === 0 ? {} : { clip }),
     dtype,
     device,

@@ -1,4 +1,5 @@
 // What a trainer has to be told, whichever it is: the same numbers that `train` itself would use. Knows no trainer.
+import { DEFAULTS, limitOf, type RecipeOptions } from "../recipe.ts";
 
 /** A file of documents: one a row of a .parquet file, or a line of a .jsonl file. */
 export interface JobCorpus {
@@ -46,6 +47,35 @@ export interface ExportedFile {
 export type Exported =
   | { readonly kind: "files"; readonly files: readonly ExportedFile[]; readonly command: string }
   | { readonly kind: "refused"; readonly reason: string };
+
+/** The job that `train` would do with these words, one device standing for its one. Throws "usage" when its length is said twice. */
+export function jobOf(options: RecipeOptions, model: string, corpora: readonly JobCorpus[]): Job {
+  const { context, batch, accumulate, warmup, ...rest } = { ...DEFAULTS, ...options };
+  const { rate, schedule, decay, clip, beta1, beta2, epsilon, seed, dtype = "bf16" } = rest;
+  const limit = limitOf(options);
+  const length = "tokens" in limit ? { steps: Math.ceil(limit.tokens / (batch * accumulate * context)) } : limit;
+  return {
+    ...{
+      model,
+      corpora,
+      context,
+      batch,
+      accumulate,
+      length,
+      rate,
+      schedule,
+      decay,
+      clip,
+      beta1,
+      beta2,
+      epsilon,
+      dtype,
+      seed,
+    },
+    // Only a number of steps can be made a share of them.
+    warmup: warmup < 1 || !("steps" in length) ? warmup : warmup / length.steps,
+  };
+}
 
 /** transformers' names of the schedules; its "constant" has no warm-up. */
 export function schedulerName({ schedule, warmup }: Job): string {

@@ -1,0 +1,94 @@
+// `train --export`: what another trainer needs to train the copies, as a directory of its own. Trains nothing and copies no corpus.
+import path from "node:path";
+import { openJsonLines } from "../corpus/jsonl.ts";
+import { openParquet } from "../corpus/parquet.ts";
+import { ExpandError } from "../errors.ts";
+import type { Run, RunOptions } from "../events.ts";
+import { maskFor } from "../expansion/mask.ts";
+import { openCheckpoint } from "../formats/open.ts";
+import type { WrittenFile } from "../storage/file-plan.ts";
+import { claimOutput } from "../storage/output.ts";
+import { writeFiles } from "../storage/write.ts";
+import { fileSource } from "../tensor/source.ts";
+import { exportJob } from "../training/export/export.ts";
+import { type Job, type JobCorpus, jobOf } from "../training/export/job.ts";
+import type { TrainerName } from "../training/export/names.ts";
+import type { RecipeOptions } from "../training/recipe.ts";
+import { findCopies } from "./mask.ts";
+import { textFile } from "./output.ts";
+import { understandCheckpoint } from "./understanding.ts";
+
+export interface ExportOptions extends RunOptions, RecipeOptions {
+  /** The expanded checkpoint: a directory, or a repository of the Hub. */
+  readonly source: string;
+  /** A directory, absent or empty unless `force`. */
+  readonly output: string;
+  readonly trainer: TrainerName;
+  /** Files of documents, .jsonl or .parquet. */
+  readonly corpora: readonly { readonly path: string; readonly weight?: number; readonly field?: string }[];
+  readonly stack?: string;
+  readonly token?: string;
+  readonly force?: boolean;
+}
+
+export interface ExportReport {
+  readonly output: string;
+  readonly trainer: TrainerName;
+  /** To be run in the directory. */
+  readonly command: string;
+  readonly job: Job;
+  readonly files: readonly WrittenFile[];
+}
+
+/** Throws "plan" when the trainer cannot be told about these copies, "input" for a corpus that it could not read. */
+export async function* exportTraining(options: ExportOptions): Run<ExportReport> {
+  const { source, output, trainer, stack } = options;
+  yield { kind: "phase", name: "read headers" };
+  const opened = await openCheckpoint(source, options);
+  const { checkpoint, architecture } = await understandCheckpoint(opened, stack);
+  const { copies, plan } = await findCopies(checkpoint, architecture, options);
+  const mask = maskFor(architecture, opened, copies, plan);
+  const corpora = await Promise.all(options.corpora.map(jobCorpus));
+  // Trainers run elsewhere in the file system: a path has to hold from there, too.
+  const job = jobOf(options, opened.repository?.repo ?? path.resolve(source), corpora);
+  const exported = exportJob(trainer, job, mask, architecture);
+  if (exported.kind === "refused") {
+    throw new ExpandError("plan", exported.reason, {
+      at: `export for ${trainer}`,
+      fix: "Export for accelerate, which can express any layout of a Hugging Face checkpoint.",
+    });
+  }
+  const files = yield* writeTexts(exported.files, options);
+  return { output, trainer, command: exported.command, job, files };
+}
+
+async function* writeTexts(
+  texts: readonly { readonly name: string; readonly text: string }[],
+  { output, trainer, force = false, signal }: ExportOptions,
+): Run<readonly WrittenFile[]> {
+  const files = texts.map(({ name, text }) => textFile(name, text));
+  const directory = path.resolve(output);
+  const how = { key: `export ${trainer}`, resume: false } as const;
+  const names = files.map(({ name }) => name);
+  claimOutput(directory, names, { ...how, force, alone: true });
+  const options = { ...how, hash: false, sparse: false, link: false, ...(signal === undefined ? {} : { signal }) };
+  return yield* writeFiles(directory, files, () => [], options);
+}
+
+/** Every trainer reads these two formats; the field is looked for in the first line or in the schema. */
+async function jobCorpus({
+  path: file,
+  weight = 1,
+  field = "text",
+}: ExportOptions["corpora"][number]): Promise<JobCorpus> {
+  const absolute = path.resolve(file);
+  const open = file.endsWith(".jsonl") ? openJsonLines : file.endsWith(".parquet") ? openParquet : undefined;
+  if (open === undefined) {
+    throw new ExpandError("input", "other trainers read .jsonl and .parquet files of documents", {
+      at: file,
+      fix: 'Write the texts as a .jsonl file, one {"text": ...} a line.',
+    });
+  }
+  await open(fileSource(absolute, file), field);
+  return { path: absolute, field, weight };
+}
