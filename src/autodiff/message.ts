@@ -1,0 +1,70 @@
+// A tape as a model: what its outputs need and nothing else. Never changes the tape.
+import type { Graph } from "../graph/graph.ts";
+import {
+  create,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  OperatorSetIdProtoSchema,
+  TensorShapeProto_DimensionSchema,
+  TensorShapeProtoSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from "../graph/onnx.ts";
+import { domainOf, readsOf } from "../graph/walk.ts";
+import type { Tape } from "./tape.ts";
+import type { ValueType } from "./types/type.ts";
+
+/** The oldest IR version whose readers must know opset 23. */
+const IR_VERSION = 11n;
+
+export function graphOf(tape: Tape, name: string): Graph {
+  const needed = new Set(tape.outputs.values());
+  const nodes: NodeProto[] = [];
+  for (const node of [...tape.nodes].reverse()) {
+    if (!node.output.some((output) => needed.has(output))) continue;
+    nodes.push(node);
+    for (const read of readsOf(node)) needed.add(read);
+  }
+  nodes.reverse();
+  const made = new Set(nodes.flatMap(({ output }) => output));
+  for (const [output, value] of tape.outputs) {
+    if (output === value && made.has(value)) continue;
+    nodes.push(
+      create(NodeProtoSchema, { opType: "Identity", name: `@output/${output}`, input: [value], output: [output] }),
+    );
+  }
+  const graph = create(GraphProtoSchema, {
+    name,
+    node: nodes,
+    initializer: [...tape.initializers.values()].filter((tensor) => needed.has(tensor.name)),
+    input: [...tape.inputs].filter((input) => needed.has(input)).map((input) => valueInfo(input, tape.typeOf(input))),
+    output: [...tape.outputs].map(([output, value]) => valueInfo(output, tape.typeOf(value))),
+  });
+  const used = new Set(nodes.map(({ domain }) => domainOf(domain)).filter((domain) => domain !== ""));
+  const opset = (domain: string, version: number) =>
+    create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) });
+  const opsetImport = [opset("", tape.opset), ...[...used].map((each) => opset(each, tape.domains.get(each) ?? 1))];
+  const model = create(ModelProtoSchema, {
+    irVersion: IR_VERSION,
+    producerName: "expand-checkpoint",
+    graph,
+    opsetImport,
+  });
+  return { model, files: tape.files };
+}
+
+/** An input or output of static shape. */
+export function valueInfo(name: string, { type, shape }: ValueType): ValueInfoProto {
+  const dim = shape.map((size) =>
+    create(TensorShapeProto_DimensionSchema, { value: { case: "dimValue", value: BigInt(size) } }),
+  );
+  const value = create(TypeProto_TensorSchema, { elemType: type, shape: create(TensorShapeProtoSchema, { dim }) });
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: create(TypeProtoSchema, { value: { case: "tensorType", value } }),
+  });
+}

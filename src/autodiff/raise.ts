@@ -1,0 +1,56 @@
+// Nodes of older versions of ai.onnx in the words of version 21. Never changes its arguments.
+import { ExpandError } from "../errors.ts";
+import { attribute, attributeOf, intsAttribute, nodeLabel } from "../graph/attributes.ts";
+import { create, type NodeProto, NodeProtoSchema, OnnxType, type TensorProto } from "../graph/onnx.ts";
+import { domainOf } from "../graph/walk.ts";
+import { tensorFrom } from "./numbers.ts";
+
+/** Models older than this are raised to it: it has ScatterElements with sums (16), axes as inputs (18) and blocked DequantizeLinear (21). */
+export const RAISED = 21;
+/** Before it Softmax folded axes, and Squeeze, Unsqueeze, Split and ReduceSum had attributes for inputs. */
+const OLDEST = 13;
+/** Their axes became an input with version 18. */
+const REDUCTIONS = /^Reduce(?:Mean|Max|Min|Prod|L1|L2|LogSum|LogSumExp|SumSquare)$/;
+/** What they compute changed on the way to version 21. */
+const CHANGED: ReadonlySet<string> = new Set(["GroupNormalization", "Resize", "DFT", "GridSample"]);
+
+/** The nodes in the words of `RAISED`; constants that they need are added to `constants`. Throws "unsupported" for what is older than 13. */
+export function raised(
+  nodes: readonly NodeProto[],
+  opset: number,
+  constants: Map<string, TensorProto>,
+): readonly NodeProto[] {
+  if (opset >= RAISED) return nodes;
+  if (opset < OLDEST) {
+    throw new ExpandError("unsupported", `is of version ${opset} of ai.onnx; ${OLDEST} or later is needed`, {
+      at: "the model",
+      fix: "Convert it with onnx.version_converter first.",
+    });
+  }
+  return nodes.map((node) => raise(node, opset, constants));
+}
+
+function raise(node: NodeProto, opset: number, constants: Map<string, TensorProto>): NodeProto {
+  if (domainOf(node.domain) !== "") return node;
+  if (CHANGED.has(node.opType)) {
+    throw new ExpandError("unsupported", `changed between version ${opset} and ${RAISED} of ai.onnx`, {
+      at: nodeLabel(node),
+      fix: "Convert the model with onnx.version_converter first.",
+    });
+  }
+  if (opset >= 18) return node;
+  if (REDUCTIONS.test(node.opType)) {
+    const axes = intsAttribute(node, "axes", undefined);
+    if (axes === undefined) return node;
+    const name = `@axes/${axes.join(",")}`;
+    constants.set(name, tensorFrom(name, OnnxType.INT64, [axes.length], axes));
+    const rest = node.attribute.filter((each) => each.name !== "axes");
+    return create(NodeProtoSchema, { ...node, input: [node.input[0] ?? "", name], attribute: rest });
+  }
+  const isEven = node.opType === "Split" && node.input.length < 2 && attributeOf(node, "num_outputs") === undefined;
+  if (!isEven) return node;
+  return create(NodeProtoSchema, {
+    ...node,
+    attribute: [...node.attribute, attribute("num_outputs", node.output.length)],
+  });
+}

@@ -1,0 +1,201 @@
+// A graph on inputs of known shapes, as a tape: every type and shape known, everything that data and weights do not touch computed away.
+// Runs only what is frozen, never the model; reads no weights.
+import { ExpandError, quote } from "../errors.ts";
+import { nodeLabel } from "../graph/attributes.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { NodeProto, TensorProto } from "../graph/onnx.ts";
+import { readsOf } from "../graph/walk.ts";
+import type { Session } from "../runtime/runtime.ts";
+import type { Values } from "../runtime/values.ts";
+import { evaluate } from "./evaluate.ts";
+import { dataPaths } from "./frozen.ts";
+import { normalise } from "./normalise.ts";
+import { numbersIn } from "./numbers.ts";
+import { askTypes } from "./probe.ts";
+import { foldedShape, simpler } from "./simplify.ts";
+import { Tape } from "./tape.ts";
+import { typeRowOf } from "./types/index.ts";
+import { NeedsConstant, type ValueType } from "./types/type.ts";
+
+export type OpenModel = (model: Uint8Array) => Promise<Session>;
+
+export interface SpecializeOptions {
+  /** An example of every input; of those that vary, only type and shape count. */
+  readonly feeds: Values;
+  /** Inputs and initializers whose values are not known: tokens, trainable weights. Initializers in files always vary. */
+  readonly varying: ReadonlySet<string>;
+  /** Outputs to keep. */
+  readonly wanted: readonly string[];
+  /** Opens a small model without external data. */
+  readonly open: OpenModel;
+}
+
+/**
+ * Throws "unsupported", naming node and operator, when a shape depends on data, or when no shape is known to the runtime; "input" when an
+ * input has no example.
+ */
+export async function specialize(graph: Graph, options: SpecializeOptions): Promise<Tape> {
+  const plain = normalise(graph, options);
+  const typed = await new Specializer(plain, options).run();
+  return simpler(typed);
+}
+
+/** What is known between two runs of frozen nodes. */
+class Specializer {
+  readonly #graph: ReturnType<typeof normalise>;
+  readonly #options: SpecializeOptions;
+  readonly #types = new Map<string, ValueType>();
+  readonly #constants = new Map<string, TensorProto>();
+  /** Values that data and weights touch. */
+  readonly #touched: ReadonlySet<string>;
+  readonly #kept: NodeProto[] = [];
+  #waiting: NodeProto[];
+  #frozen: NodeProto[] = [];
+
+  constructor(graph: ReturnType<typeof normalise>, options: SpecializeOptions) {
+    this.#graph = graph;
+    this.#options = options;
+    for (const [name, type] of graph.types) this.#types.set(name, type);
+    for (const [name, tensor] of graph.constants) this.#know(tensor, name);
+    this.#touched = dataPaths(graph);
+    this.#waiting = [...graph.nodes];
+  }
+
+  async run(): Promise<Tape> {
+    while (this.#waiting.length > 0) {
+      const before = this.#waiting.length;
+      await this.#takeReady();
+      const evaluated = await this.#evaluate();
+      if (this.#waiting.length === before && !evaluated) this.#refuse();
+    }
+    await this.#evaluate();
+    const { graph, opset, domains, files, weights, inputs, outputs } = this.#graph;
+    const initializers = new Map([...weights, ...this.#constants]);
+    const { varying } = this.#options;
+    return new Tape({
+      opset,
+      domains,
+      files,
+      inputs,
+      outputs,
+      initializers,
+      varying,
+      nodes: this.#order(graph),
+      types: this.#types,
+    });
+  }
+
+  /** Takes every node whose inputs are known, in order, as often as there are any. */
+  async #takeReady(): Promise<void> {
+    const rest: NodeProto[] = [];
+    for (const node of this.#waiting) if (!(await this.#take(node))) rest.push(node);
+    this.#waiting = rest;
+  }
+
+  async #take(node: NodeProto): Promise<boolean> {
+    if (!node.output.some((name) => this.#touched.has(name))) {
+      if (node.opType === "Shape" || node.opType === "Size") return this.#takeShape(node);
+      if (!readsOf(node).every((name) => this.#constants.has(name) || this.#isPending(name))) return false;
+      this.#frozen.push(node);
+      return true;
+    }
+    if (!readsOf(node).every((name) => this.#types.has(name))) return false;
+    const types = await this.#typesOf(node);
+    if (types === undefined) return false;
+    for (const [at, name] of node.output.entries()) {
+      const type = types[at];
+      if (name !== "" && type !== undefined) this.#types.set(name, type);
+    }
+    this.#kept.push(node);
+    return true;
+  }
+
+  #isPending(name: string): boolean {
+    return this.#frozen.some(({ output }) => output.includes(name));
+  }
+
+  #takeShape(node: NodeProto): boolean {
+    const type = this.#types.get(node.input[0] ?? "");
+    if (type === undefined) return false;
+    this.#know(foldedShape(node, type), node.output[0] ?? "");
+    return true;
+  }
+
+  async #typesOf(node: NodeProto): Promise<readonly ValueType[] | undefined> {
+    const row = typeRowOf(node);
+    const type = (index: number): ValueType => {
+      const found = this.#types.get(node.input[index] ?? "");
+      if (found !== undefined) return found;
+      throw new ExpandError("damaged", `has no input ${index}`, {
+        at: nodeLabel(node),
+        fix: "Export the model again.",
+      });
+    };
+    const numbers = (index: number): readonly number[] => {
+      const tensor = this.#constants.get(node.input[index] ?? "");
+      const values = tensor === undefined ? undefined : numbersIn(tensor);
+      if (values === undefined) throw new NeedsConstant(index);
+      return values;
+    };
+    if (row === undefined)
+      return askTypes(node, { ...this.#graph, types: this.#types, constants: this.#constants }, this.#options.open);
+    try {
+      return row({ node, opset: this.#graph.opset, type, numbers, has: (index) => (node.input[index] ?? "") !== "" });
+    } catch (error) {
+      if (error instanceof NeedsConstant) refuseData(node, error.input);
+      throw error;
+    }
+  }
+
+  /** Runs the frozen nodes that are pending; true when there were any. */
+  async #evaluate(): Promise<boolean> {
+    if (this.#frozen.length === 0) return false;
+    const nodes = this.#frozen;
+    this.#frozen = [];
+    const own = new Set(nodes);
+    const readElsewhere = new Set([
+      ...this.#graph.outputs,
+      ...this.#graph.nodes.filter((node) => !own.has(node)).flatMap(readsOf),
+    ]);
+    const wanted = nodes.flatMap(({ output }) => output).filter((name) => readElsewhere.has(name));
+    const results = await evaluate(nodes, wanted, this.#graph, this.#constants, this.#options.open);
+    for (const [name, tensor] of results) this.#know(tensor, name);
+    return true;
+  }
+
+  #know(tensor: TensorProto, name: string): void {
+    tensor.name = name;
+    this.#constants.set(name, tensor);
+    this.#types.set(name, { type: tensor.dataType, shape: tensor.dims.map(Number) });
+  }
+
+  /** Kept nodes were taken over several rounds; their first order was one. */
+  #order(graph: readonly NodeProto[]): readonly NodeProto[] {
+    const kept = new Set(this.#kept);
+    return graph.filter((node) => kept.has(node));
+  }
+
+  #refuse(): never {
+    const [node] = this.#waiting;
+    const missing =
+      node === undefined ? "" : readsOf(node).find((name) => !this.#types.has(name) && !this.#constants.has(name));
+    throw new ExpandError(
+      "unsupported",
+      `reads ${quote(missing ?? "")}, whose shape nothing tells before the model runs`,
+      {
+        at: node === undefined ? "graph" : nodeLabel(node),
+        fix: FIX,
+      },
+    );
+  }
+}
+
+const FIX = "Export the model without operators whose shapes depend on data.";
+
+function refuseData(node: NodeProto, input: number): never {
+  throw new ExpandError(
+    "unsupported",
+    `takes its shape from ${quote(node.input[input] ?? "")}, which depends on data or on weights`,
+    { at: nodeLabel(node), fix: FIX },
+  );
+}
