@@ -4,7 +4,8 @@
 export type State = readonly Float32Array[];
 
 export interface Walker {
-  readonly name: "BEFORE" | "AFTER";
+  /** "BEFORE" or "AFTER"; for errors. */
+  readonly name: string;
   readonly blocks: number;
   /** The state that enters the first block. */
   enter(): Promise<State>;
