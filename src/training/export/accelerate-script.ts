@@ -1,5 +1,5 @@
 // The Python script of an export for accelerate, as text. It reads train.json beside it; nothing of a user's is written into it.
-export const SCRIPT = String.raw`"""Trains the copies of an expanded checkpoint and nothing else. Settings: train.json. Start it with train.sh."""
+export const SCRIPT = `"""Trains the copies of an expanded checkpoint and nothing else. Settings: train.json. Start it with train.sh."""
 import json
 import math
 import random

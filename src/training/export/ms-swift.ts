@@ -23,6 +23,8 @@ export function msSwift(job: Job, context: RecipeContext): Exported {
     ["--freeze_parameters_regex", ".*"],
     ["--trainable_parameters_regex", found.pattern],
     ["--dataset", ...job.corpora.map(({ path }) => path)],
+    // The documents are no conversations.
+    ["--template", "dummy"],
     ["--columns", JSON.stringify({ [field]: "response" })],
     ...(shares === undefined ? [] : [["--interleave_prob", ...shares.map(String)]]),
     ["--split_dataset_ratio", "0"],
@@ -61,7 +63,18 @@ export function msSwift(job: Job, context: RecipeContext): Exported {
     command,
     files: [
       { name: "train.sh", text },
-      { name: "README.md", text: readme({ trainer: "ms-swift", install: "ms-swift", command, job, hosts: HOSTS }) },
+      {
+        name: "README.md",
+        text: readme({
+          trainer: "ms-swift",
+          install: "ms-swift",
+          command,
+          job,
+          hosts: HOSTS,
+          result: RESULT,
+          notes: NOTES,
+        }),
+      },
     ],
   };
 }
@@ -70,4 +83,10 @@ const HOSTS = [
   "All GPUs of one machine: `NPROC_PER_NODE=8 bash train.sh`. More machines: on each of them, with its own NODE_RANK,",
   "",
   "    NNODES=2 NODE_RANK=0 MASTER_ADDR=HOST MASTER_PORT=29500 NPROC_PER_NODE=8 bash train.sh",
+] as const;
+
+const RESULT = "out/last-checkpoint";
+
+const NOTES = [
+  "Where ms-swift says that several model types fit, name the one: `bash train.sh --model_type llama`.",
 ] as const;

@@ -9,11 +9,13 @@ export interface ReadmeParts {
   readonly job: Job;
   /** How several GPUs and machines are used. */
   readonly hosts: readonly string[];
+  /** Where the trainer leaves the model. Default "out". */
+  readonly result?: string;
   /** What else has to be known. */
   readonly notes?: readonly string[];
 }
 
-export function readme({ trainer, install, command, job, hosts, notes = [] }: ReadmeParts): string {
+export function readme({ trainer, install, command, job, hosts, result = "out", notes = [] }: ReadmeParts): string {
   const length = "steps" in job.length ? `${job.length.steps} steps` : `${job.length.epochs} epochs`;
   return [
     `# The copies of ${job.model}, trained by ${trainer}`,
@@ -29,9 +31,9 @@ export function readme({ trainer, install, command, job, hosts, notes = [] }: Re
     ...hosts,
     ...(notes.length === 0 ? [] : ["", ...notes]),
     "",
-    "The result is in `out`. See that every frozen tensor is the same, byte for byte, and every other one changed:",
+    `The result is in \`${result}\`. See that every frozen tensor is the same, byte for byte, and every other one changed:`,
     "",
-    `    expand-checkpoint verify ${job.model} out --mode trained`,
+    `    expand-checkpoint verify ${job.model} ${result} --mode trained`,
     "",
   ].join("\n");
 }

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Other people's trainers run what `train --export` writes, and change nothing but the copies.
+
+    python trainers.py WORK
+
+accelerate runs with two processes on the CPU, in this Python. ms-swift runs in an environment of its own, made in WORK, where it installs.
+One line per case: "ok TITLE" or "not ok TITLE: WHY"; the exit status is 1 if any failed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from safetensors import safe_open
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+STORIES = ROOT.parent / "shared" / "data" / "stories260K" / "hf"
+SWIFT = "ms-swift==4.6.0"
+
+
+def run(words, **more):
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, **more)
+    if done.returncode != 0:
+        raise RuntimeError(f"{words[0]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-800:]}")
+    return done.stdout
+
+
+def expand_checkpoint(*words):
+    return run(["node", ROOT / "bin" / "expand-checkpoint.js", *words, "--no-progress"])
+
+
+def tensors(directory):
+    found = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            for name in stored.keys():
+                tensor = stored.get_tensor(name)
+                found[name] = (tensor.dtype, tuple(tensor.shape), tensor.view(-1).numpy().tobytes())
+    return found
+
+
+def only_copies_changed(expanded, trained):
+    before, after = tensors(expanded), tensors(trained)
+    mask = json.loads((expanded / "mask.json").read_text())["tensors"]
+    assert before.keys() == after.keys(), f"tensors differ: {sorted(before.keys() ^ after.keys())[:3]}"
+    for name, state in mask.items():
+        changed = before[name] != after[name]
+        assert changed == (state == "trainable"), f"{name} is {state} and {'changed' if changed else 'did not change'}"
+    assert any(state == "trainable" for state in mask.values())
+
+
+def corpus(work):
+    """This project's own sources, one document a file."""
+    file = work / "code.jsonl"
+    sources = sorted((ROOT / "src").rglob("*.ts"))[:80]
+    file.write_text("".join(json.dumps({"text": source.read_text()}) + "\n" for source in sources))
+    return file
+
+
+def export(trainer, expanded, work, text):
+    out = work / trainer
+    lengths = ["--context", 128, "--batch", 2, "--accumulate", 2, "--steps", 6, "--lr", "1e-3", "--dtype", "f32"]
+    expand_checkpoint("train", expanded, out, "--export", trainer, "--corpus", text, *lengths)
+    return out
+
+
+def accelerate(expanded, work, text):
+    out = export("accelerate", expanded, work, text)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    run(["bash", "train.sh", "--nproc_per_node", "2"], cwd=out, env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"})
+    only_copies_changed(expanded, out / "out")
+
+
+def ms_swift(expanded, work, text, environment):
+    out = export("ms-swift", expanded, work, text)
+    path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    words = ["bash", "train.sh", "--model_type", "llama"]
+    run(words, cwd=out, env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"})
+    only_copies_changed(expanded, out / "out" / "last-checkpoint")
+
+
+def installed_swift(work):
+    environment = work / "swift"
+    try:
+        run([sys.executable, "-m", "venv", environment])
+        pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run([*pip, "torch==2.13.0", SWIFT])
+        return environment
+    except RuntimeError as error:
+        print(f"# {SWIFT} does not install here, and is left out: {error}", flush=True)
+        return None
+
+
+def main():
+    work = Path(sys.argv[1])
+    work.mkdir(parents=True, exist_ok=True)
+    source = STORIES if STORIES.is_dir() else ROOT / "fixtures" / "llama"
+    print(f"# the model is {source.parent.name}/{source.name}")
+    expanded = work / "expanded"
+    expand_checkpoint("expand", source, expanded, "--add", 2)
+    text = corpus(work)
+    cases = [("accelerate, two processes: only the copies change", lambda: accelerate(expanded, work, text))]
+    environment = installed_swift(work)
+    if environment is not None:
+        cases.append(("ms-swift: only the copies change", lambda: ms_swift(expanded, work, text, environment)))
+    failed = 0
+    for title, case in cases:
+        try:
+            case()
+            print(f"ok {title}", flush=True)
+        except Exception as error:  # noqa: BLE001: whatever goes wrong is this case's failure
+            failed += 1
+            print(f"not ok {title}: {error}", flush=True)
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()

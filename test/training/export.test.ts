@@ -1,0 +1,119 @@
+// Directories for other trainers: what they are told, and that nothing of a user's can become a command or another setting.
+import fs from "node:fs";
+import path from "node:path";
+import t from "tap";
+import YAML from "yaml";
+import { expand } from "../../src/commands/expand.ts";
+import { type ExportOptions, exportTraining } from "../../src/commands/export.ts";
+import { finish } from "../../src/events.ts";
+import { shellWord } from "../../src/training/export/job.ts";
+
+const root = path.resolve(import.meta.dirname, "..", "..");
+const llama = path.join(root, "fixtures", "llama");
+
+async function expandedLlama(t: Tap, after: readonly number[]): Promise<string> {
+  const output = path.join(t.testdir(), "expanded");
+  await finish(expand({ source: llama, output, after, verify: "none" }));
+  return output;
+}
+type Tap = { testdir(): string };
+
+function corpus(directory: string, name = "code.jsonl", text = `${JSON.stringify({ text: "let a = 1;" })}\n`): string {
+  const file = path.join(directory, name);
+  fs.writeFileSync(file, text);
+  return file;
+}
+
+async function exported(
+  source: string,
+  trainer: ExportOptions["trainer"],
+  more: Partial<ExportOptions> = {},
+): Promise<{ readonly read: (name: string) => string; readonly command: string }> {
+  const output = path.join(path.dirname(source), trainer);
+  const corpora = more.corpora ?? [{ path: corpus(path.dirname(source)) }];
+  const report = await finish(exportTraining({ source, output, trainer, corpora, steps: 100, ...more }));
+  return { read: (name) => fs.readFileSync(path.join(output, name), "utf8"), command: report.command };
+}
+
+t.test("accelerate is told the copies by a pattern, and every number that train would use", async (t) => {
+  const source = await expandedLlama(t, [1, 3]);
+  const { read, command } = await exported(source, "accelerate", { context: 64, batch: 2, accumulate: 3, seed: 7 });
+  t.equal(command, "bash train.sh");
+  const { copies, ...job } = JSON.parse(read("train.json"));
+  t.match("model.layers.2.mlp.down_proj.weight", new RegExp(copies));
+  t.notMatch("model.layers.3.mlp.down_proj.weight", new RegExp(copies));
+  t.same(job, {
+    model: source,
+    corpora: [{ path: path.join(path.dirname(source), "code.jsonl"), field: "text", share: 1 }],
+    ...{ context: 64, batch: 2, accumulate: 3, steps: 100, rate: 2e-4, scheduler: "cosine", warmup: 0.06 },
+    ...{ decay: 0.1, clip: 1, betas: [0.9, 0.95], epsilon: 1e-8, precision: "bf16", seed: 7 },
+  });
+  t.equal(JSON.parse(read("mask.json")).schema, "expand-checkpoint/mask/1");
+  t.match(read("README.md"), `expand-checkpoint verify ${source} out --mode trained`);
+});
+
+t.test("axolotl's file is YAML with the copies unfrozen, dots unescaped", async (t) => {
+  const { read } = await exported(await expandedLlama(t, [1, 3]), "axolotl", { epochs: 2, steps: undefined as never });
+  const settings = YAML.parse(read("train.yaml"));
+  t.equal(settings.num_epochs, 2);
+  t.equal(settings.max_steps, undefined);
+  t.equal(settings.unfrozen_parameters.length, 1);
+  t.notMatch(settings.unfrozen_parameters[0], /\\/);
+  t.equal(settings.datasets[0].type, "completion");
+});
+
+t.test("LLaMA-Factory is only told of layouts that its formula finds", async (t) => {
+  const fits = await exported(await expandedLlama(t, [1, 3]), "llama-factory");
+  const settings = YAML.parse(fits.read("train.yaml"));
+  t.equal(settings.use_llama_pro, true);
+  t.equal(settings.freeze_trainable_layers, 2);
+  t.same(Object.keys(JSON.parse(fits.read("dataset_info.json"))), ["corpus_0"]);
+});
+
+t.test("a layout that LLaMA-Factory's formula does not find is refused", async (t) => {
+  const source = await expandedLlama(t, [0]);
+  await t.rejects(exported(source, "llama-factory"), {
+    tag: "plan",
+    at: "export for llama-factory",
+    fix: "Export for accelerate, which can express any layout of a Hugging Face checkpoint.",
+  });
+});
+
+t.test("weights of corpora become shares, where the trainer has them", async (t) => {
+  const source = await expandedLlama(t, [1, 3]);
+  const directory = path.dirname(source);
+  const corpora = [
+    { path: corpus(directory, "a.jsonl"), weight: 3 },
+    { path: corpus(directory, "b.jsonl"), weight: 1 },
+  ];
+  const swift = (await exported(source, "ms-swift", { corpora })).read("train.sh");
+  t.match(swift, "--interleave_prob 0.75 0.25");
+  const factory = YAML.parse((await exported(source, "llama-factory", { corpora })).read("train.yaml"));
+  t.equal(factory.interleave_probs, "0.75,0.25");
+  await t.rejects(exported(source, "axolotl", { corpora }), {
+    message: "export for axolotl: axolotl mixes corpora by their sizes and takes no weights",
+  });
+});
+
+t.test("a path that looks like a command stays one word of the shell and one string of YAML", async (t) => {
+  const source = await expandedLlama(t, [1, 3]);
+  const evil = corpus(path.dirname(source), "a'; rm -rf $HOME; echo '#: x.jsonl");
+  const corpora = [{ path: evil }];
+  t.match((await exported(source, "ms-swift", { corpora })).read("train.sh"), shellWord(evil));
+  t.equal(shellWord("a'b"), "'a'\\''b'");
+  t.equal(YAML.parse((await exported(source, "axolotl", { corpora })).read("train.yaml")).datasets[0].path, evil);
+});
+
+t.test("a corpus that other trainers do not read is refused, and so is a field that is not there", async (t) => {
+  const source = await expandedLlama(t, [1, 3]);
+  const directory = path.dirname(source);
+  await t.rejects(exported(source, "accelerate", { corpora: [{ path: corpus(directory, "a.txt") }] }), {
+    tag: "input",
+    fix: 'Write the texts as a .jsonl file, one {"text": ...} a line.',
+  });
+  const file = corpus(directory, "b.jsonl");
+  await t.rejects(exported(source, "accelerate", { corpora: [{ path: file, field: "body" }] }), {
+    tag: "input",
+    message: `${file}: field "body" is not there; found "text"`,
+  });
+});
