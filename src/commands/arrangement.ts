@@ -121,7 +121,7 @@ function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions
   };
 }
 
-function refuseInsideSource(checkpoint: Checkpoint, names: OutputNames): void {
+export function refuseInsideSource(checkpoint: Checkpoint, names: OutputNames): void {
   if (checkpoint.repository !== undefined) return;
   const location = path.resolve(checkpoint.location);
   const isDirectory = fs.statSync(location).isDirectory();
@@ -139,7 +139,7 @@ function refuseInsideSource(checkpoint: Checkpoint, names: OutputNames): void {
 }
 
 /** An .onnx file keeps the names of its data files, so that another model in its directory would be written over them. */
-function refuseSourceFiles(checkpoint: Checkpoint, names: OutputNames, files: readonly FilePlan[]): void {
+export function refuseSourceFiles(checkpoint: Checkpoint, names: OutputNames, files: readonly FilePlan[]): void {
   const own = new Set(
     [...checkpoint.shards.map((shard) => shard.source), ...checkpoint.assets.values()].map(({ path: file }) => file),
   );

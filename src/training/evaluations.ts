@@ -20,7 +20,8 @@ export async function* evaluateAll({ evaluations, ...options }: EvaluationOption
     if (options.metrics.has("evaluation", step, name)) continue;
     const measured = await measure(corpus, options);
     if (measured === undefined) return;
-    if (measured.tokens === 0) throw new ExpandError("input", `--eval ${name} holds no text`, { fix: "Name a file that holds text." });
+    if (measured.tokens === 0)
+      throw new ExpandError("input", `--eval ${name} holds no text`, { fix: "Name a file that holds text." });
     const loss = measured.sum / measured.tokens;
     options.metrics.add([{ kind: "evaluation", step, name, loss, tokens: measured.tokens }]);
     yield { kind: "evaluation", step, name, loss };

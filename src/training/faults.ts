@@ -39,7 +39,9 @@ function place(tensor: string, blockOf: (tensor: string) => string): string {
 }
 
 function documentsOf(batches: readonly Batch[]): string {
-  const names = [...new Set(batches.flatMap(({ documents }) => documents.map((each) => `${each.file}:${each.number}`)))];
+  const names = [
+    ...new Set(batches.flatMap(({ documents }) => documents.map((each) => `${each.file} (${each.place})`))),
+  ];
   const more = names.length - SHOWN;
   return `${names.slice(0, SHOWN).join(", ")}${more > 0 ? ` and ${more} more documents` : ""}`;
 }

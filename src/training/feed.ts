@@ -51,5 +51,7 @@ export class Feed {
 }
 
 function empty(): ExpandError {
-  return new ExpandError("input", "the corpus ended before the run did", { fix: "Give --corpus files that hold text." });
+  return new ExpandError("input", "the corpus ended before the run did", {
+    fix: "Give --corpus files that hold text.",
+  });
 }

@@ -6,7 +6,10 @@ import type { Recipe } from "./recipe.ts";
 export type Identity = Readonly<Record<string, string | number>>;
 
 /** `model`, `mask` and `corpus` are digests of what is trained, of which tensors, and on what. */
-export function identityOf(recipe: Recipe, digests: { readonly [what in "model" | "mask" | "corpus"]: string }): Identity {
+export function identityOf(
+  recipe: Recipe,
+  digests: { readonly [what in "model" | "mask" | "corpus"]: string },
+): Identity {
   const { schedule, adam } = recipe;
   return {
     EXPANDED: digests.model,
@@ -34,7 +37,9 @@ export function identityOf(recipe: Recipe, digests: { readonly [what in "model" 
 
 /** Throws "usage" with every option that is not what it was. */
 export function checkIdentity(at: string, earlier: Identity, now: Identity): void {
-  const names = [...new Set([...Object.keys(earlier), ...Object.keys(now)])].filter((name) => earlier[name] !== now[name]);
+  const names = [...new Set([...Object.keys(earlier), ...Object.keys(now)])].filter(
+    (name) => earlier[name] !== now[name],
+  );
   if (names.length === 0) return;
   const list = names.map((name) => {
     const [before, after] = [earlier[name] ?? "nothing", now[name] ?? "nothing"];

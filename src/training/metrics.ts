@@ -65,6 +65,11 @@ export class Metrics {
     return new Metrics(file, head, earlier);
   }
 
+  /** Every line but the first. */
+  static read(file: string): readonly Metric[] {
+    return readMetrics(file);
+  }
+
   add(lines: readonly Metric[]): void {
     if (lines.length === 0) return;
     fs.appendFileSync(this.file, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
@@ -84,7 +89,7 @@ export class Metrics {
 }
 
 /** Every complete line but the first; a kill may leave half of the last one. */
-export function readMetrics(file: string): readonly Metric[] {
+function readMetrics(file: string): readonly Metric[] {
   if (!fs.existsSync(file)) return [];
   return fs
     .readFileSync(file, "utf8")

@@ -77,7 +77,10 @@ class TrainingLoop {
       if (this.#isDue(step, recipe.every)) yield* evaluateAll(this.#options, step);
       const stop = signal?.aborted === true;
       if (stop || this.#isSaveDue()) await this.#save();
-      if (stop) throw new ExpandError("interrupted", "interrupted", { fix: `Run the same command to go on from step ${step}.` });
+      if (stop)
+        throw new ExpandError("interrupted", "interrupted", {
+          fix: `Run the same command to go on from step ${step}.`,
+        });
       if (step >= recipe.steps) return this.#progress;
       yield* this.#advance(this.#chunkFrom(step));
     }

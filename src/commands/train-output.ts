@@ -1,0 +1,196 @@
+// What `train` leaves in its output: while it runs, state and metrics; in the end a checkpoint with its papers. Never touches what is not its own.
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { fingerprint } from "../checkpoint/fingerprint.ts";
+import { ExpandError } from "../errors.ts";
+import type { Run, RunOptions } from "../events.ts";
+import { JsonDocument, type JsonValue } from "../json.ts";
+import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
+import { isInside } from "../storage/output.ts";
+import { writeFiles } from "../storage/write.ts";
+import type { TensorRef } from "../tensor/reference.ts";
+import { trainedCheckpoint } from "../training/result.ts";
+import { openingPath, refuseInsideSource, refuseSourceFiles } from "./arrangement.ts";
+import {
+  companionFiles,
+  manifestFile,
+  type OutputNames,
+  outputNames,
+  readManifest,
+  textFile,
+  weightFiles,
+} from "./output.ts";
+import { findPaper } from "./papers.ts";
+import type { Trainables } from "./training-mask.ts";
+
+export interface TrainOutput {
+  readonly names: OutputNames;
+  /** Absolute paths: the state's directory, metrics.jsonl and training.html. */
+  readonly state: string;
+  readonly metrics: string;
+  readonly page: string;
+}
+
+/** Throws "output" where the output lies inside the source. Touches nothing. */
+export function trainOutput(checkpoint: Checkpoint, output: string): TrainOutput {
+  const names = outputNames(checkpoint, output);
+  refuseInsideSource(checkpoint, names);
+  const place = (name: string): string => path.join(names.directory, name);
+  return {
+    names,
+    state: place(`.${names.sidecar("train-state")}`),
+    metrics: place(names.sidecar("metrics.jsonl")),
+    page: place(names.sidecar("training.html")),
+  };
+}
+
+export interface ClaimTrainOptions {
+  readonly output: string;
+  readonly force: boolean;
+  readonly resume: boolean;
+}
+
+/**
+ * Makes the state's directory, which marks the output as this run's. Throws "output" where the output holds something else. Without
+ * `resume`, what an earlier run left is removed.
+ */
+export function claimTrainOutput(out: TrainOutput, { output, force, resume }: ClaimTrainOptions): void {
+  const { directory, file } = out.names;
+  const alone = file === undefined || !output.endsWith(file);
+  const stat = fs.statSync(directory, { throwIfNoEntry: false });
+  if (stat !== undefined && !stat.isDirectory()) {
+    throw new ExpandError("output", "is not a directory", { at: directory, fix: "Choose another output directory." });
+  }
+  if (!fs.existsSync(out.state)) {
+    const entries = stat === undefined ? [] : fs.readdirSync(directory);
+    const stem = file?.replace(/\.[^.]+$/, "") ?? "";
+    const taken = alone ? entries : entries.filter((name) => name === file || name.startsWith(`${stem}.`));
+    if (taken.length > 0 && !force) throw occupied(output, taken.sort());
+  } else if (!resume) {
+    fs.rmSync(out.state, { recursive: true });
+    for (const stale of [out.metrics, out.page]) fs.rmSync(stale, { force: true });
+  }
+  fs.mkdirSync(out.state, { recursive: true });
+}
+
+/** Leaves no trace of a run that ended before it measured anything. */
+export function releaseTrainOutput({ state, names: { directory } }: TrainOutput): void {
+  const isEmpty = (place: string, but: number): boolean => fs.existsSync(place) && fs.readdirSync(place).length === but;
+  if (!isEmpty(state, 0) || !isEmpty(directory, 1)) return;
+  fs.rmdirSync(state);
+  fs.rmdirSync(directory);
+}
+
+function occupied(at: string, taken: readonly string[]): ExpandError {
+  const more = taken.length > 3 ? ` and ${taken.length - 3} more` : "";
+  return new ExpandError("output", `already holds ${taken.slice(0, 3).join(", ")}${more}, and no run to go on with`, {
+    at,
+    fix: "Choose another output, or pass --force to replace files of the same names.",
+  });
+}
+
+export interface WrittenResult {
+  /** What a user names to open it. */
+  readonly output: string;
+  readonly files: readonly WrittenFile[];
+}
+
+/** Writes the checkpoint with the papers of the one it was trained from; `weights` are the trained tensors as F32. */
+export async function* writeResult(
+  base: Checkpoint,
+  weights: ReadonlyMap<string, TensorRef>,
+  out: TrainOutput,
+  trainables: Trainables,
+  { signal, hash = true }: RunOptions & { readonly hash?: boolean },
+): Run<WrittenResult> {
+  const { names } = out;
+  const trained = await trainedCheckpoint(base, weights);
+  const files = await weightFiles(trained, names, undefined);
+  const index = files.filter(({ name }) => name.endsWith(".index.json"));
+  const large = [...files.filter((file) => !index.includes(file)), ...companionFiles(trained.checkpoint, files)];
+  refuseSourceFiles(base, names, large);
+  const { small, plan, repository } = await papers(base, out, trainables);
+  const final = [...index, ...small];
+  const manifest = names.sidecar("manifest.json");
+  const finals = (written: readonly WrittenFile[]): readonly FilePlan[] => [
+    ...final,
+    manifestFile(manifest, plan, written, final, hash, repository),
+  ];
+  const earlier = readManifest(path.join(names.directory, manifest)) ?? [];
+  const identity = [...weights.values()].map((tensor) => tensor.kind === "stored" && tensor.source.identity);
+  const key = createHash("sha256")
+    .update(JSON.stringify([await modelDigest(base), identity, hash]))
+    .digest("hex");
+  const written = yield* writeFiles(names.directory, large, finals, {
+    key,
+    hash,
+    sparse: true,
+    resume: true,
+    link: false,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const kept = new Set([...written.map(({ name }) => name), names.sidecar("verification.json")]);
+  for (const { name, size } of earlier) if (!kept.has(name)) removeStale(names.directory, name, size);
+  return { output: openingPath(names, written), files: written };
+}
+
+/** A shard that a replaced run left behind would be read as part of this one. Only a file of the size that the manifest says goes. */
+function removeStale(directory: string, name: string, size: number): void {
+  const file = path.join(directory, name);
+  const stat = fs.lstatSync(file, { throwIfNoEntry: false });
+  if (stat?.isFile() && stat.size === size && isInside(file, directory)) fs.rmSync(file);
+}
+
+interface Papers {
+  readonly small: readonly FilePlan[];
+  readonly plan: string;
+  readonly repository: { readonly repo: string; readonly commit: string } | undefined;
+}
+
+/** The plan and the mask as they were, what happened, and where the model came from. */
+async function papers(
+  base: Checkpoint,
+  { names, metrics, page }: TrainOutput,
+  trainables: Trainables,
+): Promise<Papers> {
+  const plan = findPaper(base, "plan.json");
+  const small = [
+    textFile(names.sidecar("mask.json"), Buffer.from(trainables.mask).toString("utf8")),
+    textFile(path.basename(metrics), fs.readFileSync(metrics, "utf8")),
+    textFile(path.basename(page), fs.readFileSync(page, "utf8")),
+  ];
+  if (plan !== undefined) {
+    small.unshift(textFile(names.sidecar("plan.json"), Buffer.from(await plan.read(0, plan.size)).toString("utf8")));
+  }
+  const manifest = await manifestOf(base);
+  const stated = manifest?.get(["plan"]);
+  const repo = manifest?.get(["source", "repository"]);
+  const commit = manifest?.get(["source", "commit"]);
+  const isKnown = typeof repo === "string" && typeof commit === "string";
+  return {
+    small,
+    plan: trainables.plan ?? (typeof stated === "string" ? stated : ""),
+    repository: isKnown ? { repo, commit } : undefined,
+  };
+}
+
+async function manifestOf(base: Checkpoint): Promise<JsonDocument | undefined> {
+  const source = findPaper(base, "manifest.json");
+  return source === undefined ? undefined : JsonDocument.parse(source.name, await source.read(0, source.size));
+}
+
+/** Tells one model from another by its headers and, where a manifest has them, the digests of its files. Reads no weights. */
+export async function modelDigest(base: Checkpoint): Promise<string> {
+  const files = (await manifestOf(base))?.get(["files"]);
+  const listed = Array.isArray(files) ? files : [];
+  const names = new Set(base.shards.map(({ name }) => name));
+  const digests = listed.filter((entry: JsonValue) => {
+    return typeof entry === "object" && entry !== null && "name" in entry && names.has(String(entry.name));
+  });
+  const sizes = base.shards.map(({ name, source }) => [name, source.size]);
+  return createHash("sha256")
+    .update(JSON.stringify([fingerprint(base).headers, sizes, digests]))
+    .digest("hex");
+}

@@ -1,0 +1,149 @@
+// The verb `train`: teaches the trainable tensors of an expanded checkpoint a corpus, writes the result, and proves that the rest is as it was.
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ExpandError } from "../errors.ts";
+import type { Run } from "../events.ts";
+import { openCheckpoint } from "../formats/open.ts";
+import type { WrittenFile } from "../storage/file-plan.ts";
+import { replaceFile } from "../training/durable.ts";
+import { checkIdentity } from "../training/identity.ts";
+import { Metrics } from "../training/metrics.ts";
+import type { Recipe } from "../training/recipe.ts";
+import { trainingPage } from "../training/report/page.ts";
+import { runSteps } from "../training/run.ts";
+import { type Progress, readState, type SavedState } from "../training/state.ts";
+import { openTrainer, type Trainer, type TrainerOptions } from "../training/step/trainer.ts";
+import type { VerificationReport } from "../verification/report.ts";
+import { verifyTrained } from "../verification/trained.ts";
+import { saveProof } from "./expand.ts";
+import { claimTrainOutput, releaseTrainOutput, type TrainOutput, trainOutput, writeResult } from "./train-output.ts";
+import { setUp, type TrainSetup, type TrainSetupOptions, trainerOptions } from "./train-setup.ts";
+
+export interface TrainOptions extends TrainSetupOptions {
+  /** A directory, or a .gguf or .onnx file for a source of that format. Absent or empty, unless `force`. */
+  readonly output: string;
+  /** Replace files of the same names. */
+  readonly force?: boolean;
+  /** Go on from the state in the output. Default true; false starts again and drops that state. */
+  readonly resume?: boolean;
+  /** SHA-256 of every file into the manifest. Default true. */
+  readonly hash?: boolean;
+  /** Threads inside an operator. Default: the number of cores. */
+  readonly threads?: number;
+  /** How trainers are opened, for those who have another. */
+  readonly openTrainer?: (options: TrainerOptions) => Promise<Trainer>;
+}
+
+export interface TrainReport {
+  readonly output: string;
+  readonly recipe: Recipe;
+  readonly progress: Omit<Progress, "cursor">;
+  readonly parameters: { readonly tensors: number; readonly values: number };
+  readonly blocks: readonly number[];
+  /** Mean losses over the first and the last twentieth of the steps. */
+  readonly loss: { readonly first: number; readonly last: number };
+  readonly evaluations: readonly { readonly name: string; readonly before: number; readonly after: number }[];
+  readonly files: readonly WrittenFile[];
+  readonly verification: VerificationReport;
+}
+
+/**
+ * Throws what opening, reading and writing throw, "input" for numbers that stop being numbers, and "interrupted" with the state saved. A
+ * result that is not what it should be is in the report's verification.
+ */
+export async function* train(options: TrainOptions): Run<TrainReport> {
+  const setup = yield* setUp(options);
+  const out = trainOutput(setup.checkpoint, options.output);
+  const { force = false, resume = true } = options;
+  claimTrainOutput(out, { output: options.output, force, resume });
+  try {
+    const saved = await readState(out.state);
+    if (saved !== undefined) checkIdentity(options.output, saved.identity, setup.identity);
+    const progress = yield* trainSteps(setup, out, saved, options);
+    return yield* finishRun(setup, out, progress, options);
+  } finally {
+    releaseTrainOutput(out);
+  }
+}
+
+/** All steps that are left; the state of the last one is saved in the end. */
+async function* trainSteps(
+  setup: TrainSetup,
+  out: TrainOutput,
+  saved: SavedState | undefined,
+  options: TrainOptions,
+): Run<Progress> {
+  const { recipe, checkpoint, trainables } = setup;
+  if (saved?.progress.step === recipe.steps) return saved.progress;
+  const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "expand-checkpoint-train-"));
+  try {
+    yield { kind: "phase", name: "build the training graph" };
+    const open = options.openTrainer ?? openTrainer;
+    const trainer = await open(trainerOptions(setup, scratch, options.threads));
+    try {
+      const head = { kind: "run", source: checkpoint.location, recipe } as const;
+      const metrics = Metrics.open(out.metrics, head, saved?.progress.step ?? 0);
+      const base = new Map([...checkpoint.tensors].filter(([name]) => trainables.names.has(name)));
+      return yield* runSteps({
+        ...{ recipe, trainer, corpus: setup.corpus, evaluations: setup.evaluations, metrics, base },
+        ...{ directory: out.state, identity: setup.identity, blockOf: trainables.blockOf },
+        ...(saved === undefined ? {} : { saved }),
+        ...(options.signal === undefined ? {} : { signal: options.signal }),
+        onSave: () => replaceFile(out.page, trainingPage(metrics.head, metrics.lines)),
+      });
+    } finally {
+      await trainer.close();
+    }
+  } finally {
+    fs.rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** The checkpoint, its proof and the report; then the state has served. */
+async function* finishRun(
+  { checkpoint, trainables, recipe }: TrainSetup,
+  out: TrainOutput,
+  progress: Progress,
+  options: TrainOptions,
+): Run<TrainReport> {
+  const saved = await readState(out.state);
+  if (saved === undefined) throw new ExpandError("bug", "the state of the last step is not there", { at: out.state });
+  const lines = Metrics.read(out.metrics);
+  replaceFile(out.page, trainingPage({ kind: "run", source: checkpoint.location, recipe }, lines));
+  const { output, files } = yield* writeResult(checkpoint, saved.weights, out, trainables, options);
+  const before: Checkpoint = await openCheckpoint(options.source);
+  const verification = yield* verifyTrained(before, await openCheckpoint(output), trainables.names, options);
+  saveProof(out.names, verification);
+  if (verification.verdict === "trained") fs.rmSync(out.state, { recursive: true });
+  const { step, tokens, skipped, seconds } = progress;
+  const values = [...saved.weights.values()].reduce((sum, { bytes }) => sum + bytes / 4, 0);
+  return {
+    output,
+    recipe,
+    progress: { step, tokens, skipped, seconds },
+    parameters: { tensors: saved.weights.size, values },
+    blocks: trainables.blocks,
+    ...summary(lines, recipe.steps),
+    files,
+    verification,
+  };
+}
+
+/** What the metrics come down to. */
+function summary(lines: Metrics["lines"], total: number): Pick<TrainReport, "loss" | "evaluations"> {
+  const losses = lines.flatMap((line) => (line.kind === "step" && line.skipped !== true ? line.loss : []));
+  const share = Math.max(1, Math.floor(total / 20));
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const measured = new Map<string, { name: string; before: number; after: number }>();
+  for (const line of lines) {
+    if (line.kind !== "evaluation") continue;
+    const earlier = measured.get(line.name);
+    measured.set(line.name, { name: line.name, before: earlier?.before ?? line.loss, after: line.loss });
+  }
+  return {
+    loss: { first: mean(losses.slice(0, share)), last: mean(losses.slice(-share)) },
+    evaluations: [...measured.values()],
+  };
+}
