@@ -28,11 +28,16 @@ export interface Kernel {
   squares(end: number): number;
 }
 
+/** Node's own types leave it out. */
+declare const WebAssembly: {
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (
+    module: object,
+  ) => { readonly exports: Pick<Kernel, "update" | "squares"> & { readonly memory: { readonly buffer: ArrayBuffer } } };
+};
+
 export function newKernel(): Kernel {
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(moduleBytes()));
-  const { memory, update, squares } = exports as unknown as Pick<Kernel, "update" | "squares"> & {
-    readonly memory: WebAssembly.Memory;
-  };
+  const { memory, update, squares } = new WebAssembly.Instance(new WebAssembly.Module(moduleBytes())).exports;
   const array = (at: number): Float32Array => new Float32Array(memory.buffer, at, WINDOW);
   return {
     weight: array(AT.weight),
@@ -84,7 +89,8 @@ const loop = (index: number, body: Code): Code => [
 
 /** Locals: 0 end, 1 to 8 the numbers, 9 to 16 the same in all lanes, 17 index, 18 g, 19 m, 20 v. */
 function updateBody(): Code {
-  const [scale, keep, size, root, fresh1, beta2, fresh2, epsilon] = [9, 10, 11, 12, 13, 14, 15, 16].map(get);
+  const [scale, keep, size, root] = [get(9), get(10), get(11), get(12)];
+  const [fresh1, beta2, fresh2, epsilon] = [get(13), get(14), get(15), get(16)];
   const [index, g, m, v] = [17, 18, 19, 20];
   const lanes = Array.from({ length: 8 }, (_, i) => [...get(1 + i), ...SPLAT, ...set(9 + i)]).flat();
   const apply = (op: Code, left: Code, right: Code): Code => [...left, ...right, ...op];

@@ -1,0 +1,48 @@
+// Products of matrices in 16 bits, everything else in f32: what torch.autocast does. Weights that are stored in that type are used as they lie.
+import type { Tape } from "../../autodiff/tape.ts";
+import { intAttribute } from "../../graph/attributes.ts";
+import { type NodeProto, OnnxType } from "../../graph/onnx.ts";
+
+const PRODUCTS: ReadonlySet<string> = new Set(["MatMul", "Gemm", "FusedMatMul"]);
+
+/** Rewrites every f32 product; call it before gradients are taken, so that theirs are in 16 bits too. */
+export function narrowProducts(tape: Tape, type: OnnxType): void {
+  /** The 16-bit value of an f32 one: cast once, however often it is read. */
+  const narrow = new Map<string, string>();
+  const narrowed = (value: string): string => {
+    const known = narrow.get(value);
+    if (known !== undefined) return known;
+    const result = widenedFrom(tape, value, type) ?? tape.op("Cast", [value], { to: type });
+    narrow.set(value, result);
+    return result;
+  };
+  tape.rewrite((node) => {
+    if (!PRODUCTS.has(node.opType) || tape.typeOf(node.output[0] ?? "").type !== OnnxType.FLOAT) return undefined;
+    const inputs = node.input.map((name) => (name === "" ? "" : narrowed(name)));
+    return [tape.op("Cast", [product(tape, node, inputs)], { to: OnnxType.FLOAT })];
+  });
+}
+
+/** The same node on other inputs, its output in their type. */
+function product(tape: Tape, node: NodeProto, inputs: readonly string[]): string {
+  const operator = node.domain === "" ? node.opType : `${node.domain}.${node.opType}`;
+  const attributes = Object.fromEntries(
+    ["transA", "transB"].flatMap((name) => {
+      const value = intAttribute(node, name, undefined);
+      return value === undefined ? [] : [[name, value] as const];
+    }),
+  );
+  return tape.op(operator, inputs, { ...attributes, ...factors(node) });
+}
+
+function factors(node: NodeProto): Record<string, { readonly float: number }> {
+  const found = node.attribute.filter(({ name }) => name === "alpha" || name === "beta");
+  return Object.fromEntries(found.map(({ name, f }) => [name, { float: f }]));
+}
+
+/** What was cast to f32, where it was of this type. */
+function widenedFrom(tape: Tape, value: string, type: OnnxType): string | undefined {
+  const maker = tape.makerOf(value);
+  const [source = ""] = maker?.input ?? [];
+  return maker?.opType === "Cast" && tape.typeOf(source).type === type ? source : undefined;
+}

@@ -1,0 +1,116 @@
+// From options to what every layout starts from: the specialised forward pass with its loss on a tape, the weights in reach of the runtime.
+import { differentiate } from "../../autodiff/differentiate.ts";
+import { lower } from "../../autodiff/lower/index.ts";
+import { specialize } from "../../autodiff/specialize.ts";
+import type { Tape } from "../../autodiff/tape.ts";
+import type { Graph } from "../../graph/graph.ts";
+import { encodeModel, OnnxType } from "../../graph/onnx.ts";
+import { openRuntime, type Runtime, type Session } from "../../runtime/runtime.ts";
+import { cutsOf } from "./cuts.ts";
+import { placeWeights } from "./files.ts";
+import { forwardOf } from "./forward.ts";
+import { emitLoss, type Loss } from "./loss.ts";
+import { feedParameters, type Parameter, parametersOf } from "./parameters.ts";
+import { narrowProducts } from "./precision.ts";
+import { Store } from "./store.ts";
+import type { TrainerOptions } from "./trainer.ts";
+
+/** Inputs of our own. The weight is 1 / (counted tokens of the step), times the loss scale. */
+export const LABELS = "training/labels";
+export const WEIGHT = "training/weight";
+/** The output of losses, added up. */
+export const LOSS = "training/loss";
+
+/** Folding would widen 16-bit weights into memory; merging would undo that activations are computed twice. */
+const WITHOUT = ["ConstantFolding", "CommonSubexpressionElimination"];
+
+export interface Prepared {
+  readonly options: TrainerOptions;
+  readonly runtime: Runtime;
+  readonly store: Store;
+  /** Forward pass and loss; gradients are appended to it. */
+  readonly tape: Tape;
+  /** The input of token ids. */
+  readonly ids: string;
+  readonly logits: string;
+  readonly loss: Loss;
+  /** Values of the residual stream at which the tape can be cut. */
+  readonly cuts: readonly string[];
+  /** Gives LOSS. */
+  readonly forward: Graph;
+  open(graph: Graph, name: string): Promise<Session>;
+}
+
+export async function prepare(options: TrainerOptions): Promise<Prepared> {
+  const { checkpoint, trainable, batch, context, device, deviceId, threads, signal } = options;
+  const { graph, ids, logits, feeds } = forwardOf(checkpoint, batch, context);
+  const placed = await placeWeights(graph, options.folder);
+  const runtime = await openRuntime({
+    device,
+    tf32: true,
+    ...(deviceId === undefined ? {} : { deviceId }),
+    ...(threads === undefined ? {} : { threads }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  try {
+    const varying = new Set([ids, ...trainable]);
+    const open = (model: Uint8Array): Promise<Session> => runtime.open(model, { without: WITHOUT });
+    const tape = await specialize(placed.graph, { feeds, varying, wanted: [logits], open });
+    const parameters = parametersOf(checkpoint, trainable, tape);
+    const { value, loss } = emitForward(tape, parameters, logits, options);
+    return {
+      options,
+      runtime,
+      store: await Store.read(checkpoint, parameters),
+      tape,
+      ids,
+      logits: value,
+      loss,
+      cuts: cutsOf(tape, ids, value),
+      forward: tape.toGraph("loss"),
+      open: (model, name) =>
+        runtime.open(encodeModel(model.model), {
+          name,
+          folder: placed.folder,
+          without: WITHOUT,
+          strict: device !== "cpu",
+        }),
+    };
+  } catch (error) {
+    await runtime.close();
+    throw error;
+  }
+}
+
+/** Composites that gradients pass are lowered, trainable weights become inputs, and the loss stands at the end. */
+function emitForward(
+  tape: Tape,
+  parameters: readonly Parameter[],
+  logits: string,
+  { batch, context, dtype }: TrainerOptions,
+): { readonly value: string; readonly loss: Loss } {
+  feedParameters(tape, parameters);
+  lower(tape, inputsOf(parameters));
+  if (dtype !== "f32") narrowProducts(tape, dtype === "f16" ? OnnxType.FLOAT16 : OnnxType.BFLOAT16);
+  const labels = tape.input(LABELS, { type: OnnxType.INT64, shape: [batch, context] });
+  const weight = tape.input(WEIGHT, { type: OnnxType.FLOAT, shape: [] });
+  const value = tape.resolve(logits);
+  const loss = tape.within("loss", () => emitLoss(tape, value, labels, weight));
+  tape.withhold(logits);
+  tape.output(LOSS, loss.sum);
+  return { value, loss };
+}
+
+/** The gradient of each part's input, appended to the tape. */
+export function emitGradients(prepared: Prepared): ReadonlyMap<string, string> {
+  const { tape, store, logits, loss, cuts, options } = prepared;
+  const wanted = inputsOf(store.parameters);
+  return differentiate(tape, logits, wanted, {
+    seed: loss.gradient,
+    ...(options.checkpointing ? { boundaries: cuts } : {}),
+  });
+}
+
+function inputsOf(parameters: readonly Parameter[]): readonly string[] {
+  return parameters.flatMap(({ parts }) => parts.map(({ input }) => input));
+}

@@ -1,0 +1,96 @@
+// The face of a training step: batches in, loss and norms out, weights kept. Chooses the layout; knows no corpus and no files of a run.
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import type { Batch } from "../../corpus/batch.ts";
+import type { Device } from "../../runtime/protocol.ts";
+import type { Shape } from "../../tensor/dtype.ts";
+import type { Adam } from "../optimizer/adamw.ts";
+import type { ScaleState } from "../optimizer/scale.ts";
+import { HostTrainer } from "./host.ts";
+import { prepare } from "./prepare.ts";
+import { WholeGradients } from "./whole.ts";
+
+/**
+ * host: the graph gives gradients, AdamW runs here (default on the CPU). graph: AdamW in the graph, its state in and out at every step.
+ * loop: several steps and their micro-batches in Loops, so that state stays on the device (default on CUDA). offload: block by block, for
+ * models larger than memory.
+ */
+export type Layout = "host" | "graph" | "loop" | "offload";
+
+export interface TrainerOptions {
+  readonly checkpoint: Checkpoint;
+  /** Names of tensors; all others are frozen. */
+  readonly trainable: ReadonlySet<string>;
+  /** Sequences of one forward pass, their tokens, and forward passes of one step. */
+  readonly batch: number;
+  readonly context: number;
+  readonly accumulate: number;
+  readonly layout: Layout;
+  /** Keep block inputs only, and compute the rest again in the backward pass. */
+  readonly checkpointing: boolean;
+  /** Of products of matrices; weights, state, norms and losses are f32. */
+  readonly dtype: "f32" | "f16" | "bf16";
+  readonly adam: Adam;
+  /** Largest global norm of gradients. */
+  readonly clip?: number;
+  readonly device: Device;
+  readonly deviceId?: number;
+  readonly threads?: number;
+  /** Scratch, for weights that onnxruntime cannot read where they lie. Made when it is needed, never removed. */
+  readonly folder: string;
+  readonly signal?: AbortSignal;
+}
+
+/** One optimizer step. */
+export interface StepResult {
+  /** Mean over the counted tokens of all micro-batches, before the update. */
+  readonly loss: number;
+  /** Tokens whose label is not ignored. */
+  readonly tokens: number;
+  /** Global norm of the gradients, before clipping. */
+  readonly norm: number;
+  /** True when loss and gradients are finite; otherwise the step changed no weight. */
+  readonly finite: boolean;
+  /** Not finite, under f16: the loss scale was too high and is now lower. */
+  readonly skipped: boolean;
+  /** The loss scale of this step; f16 only. */
+  readonly scale?: number;
+  /** When not finite: "loss", or the first trainable tensor whose gradient is not. */
+  readonly firstBad?: string;
+}
+
+export interface TrainerState {
+  /** Updates made; skipped steps are not counted. */
+  readonly step: number;
+  readonly scale?: ScaleState;
+  /** f32 by tensor name: the weights, their first and second moments. */
+  readonly weights: ReadonlyMap<string, Float32Array>;
+  readonly m: ReadonlyMap<string, Float32Array>;
+  readonly v: ReadonlyMap<string, Float32Array>;
+}
+
+export interface Trainer {
+  readonly parameters: readonly { readonly name: string; readonly shape: Shape }[];
+  /** One result a step; `steps[i]` holds `accumulate` batches, `rates[i]` its learning rate. After a step that is not finite (and not skipped) no further one is made. */
+  run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]>;
+  /** Sum of losses and number of counted tokens, with the weights of now. */
+  loss(batch: Batch): Promise<{ readonly sum: number; readonly tokens: number }>;
+  /** The trainer's own arrays: read them before the next call. */
+  state(): Promise<TrainerState>;
+  /** Copies a state in. Throws "input" when it is of other tensors. */
+  load(state: TrainerState): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Throws "unsupported" for a checkpoint whose computation or gradients are not known (all operators at once) and for trainable tensors that
+ * are quantized or take no part; "backend" when onnxruntime or the device is missing, or memory runs out.
+ */
+export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
+  const prepared = await prepare(options);
+  try {
+    return new HostTrainer(prepared, await WholeGradients.open(prepared));
+  } catch (error) {
+    await prepared.runtime.close();
+    throw error;
+  }
+}
