@@ -1,0 +1,105 @@
+// Norms in elementary steps. Statistics and the division by them are taken in f32 or wider, gain and shift in the value's own type.
+import type { Lowering, Primitives } from "./primitives.ts";
+
+export const NORMS: Readonly<Record<string, Lowering>> = {
+  RMSNormalization: rms,
+  SimplifiedLayerNormalization: rms,
+  LayerNormalization: layer,
+  SkipSimplifiedLayerNormalization: (at) =>
+    skip(at, at.input(3), (sum) => [scaled(at, rmsOf(at, sum, [-1]).normed, 2)]),
+  SkipLayerNormalization: (at) => skip(at, at.input(4), (sum) => [shifted(at, layerOf(at, sum, [-1]).normed, 2, 3)]),
+  EmbedLayerNormalization: embedding,
+};
+
+interface Normed {
+  readonly normed: string;
+  /** 1 over the root mean square, or over the standard deviation. */
+  readonly inverse: string;
+}
+
+/** y = gain * x / sqrt(mean(x²) + epsilon). */
+function rms(at: Primitives): readonly string[] {
+  const x = at.value(0);
+  const { normed, inverse } = rmsOf(at, x, axesOf(at, x));
+  return [scaled(at, normed, 1), inverse];
+}
+
+/** y = gain * (x - mean(x)) / sqrt(variance(x) + epsilon) + shift. */
+function layer(at: Primitives): readonly string[] {
+  const x = at.value(0);
+  const { normed, mean, inverse } = layerOf(at, x, axesOf(at, x));
+  return [shifted(at, normed, 1, 2), mean, inverse];
+}
+
+/** The norm of x + skip + bias; the sum is the fourth output: the residual stream. */
+function skip(
+  at: Primitives,
+  bias: string | undefined,
+  norm: (sum: string) => readonly string[],
+): readonly (string | undefined)[] {
+  const both = at.op("Add", [at.value(0), at.value(1)]);
+  const sum = bias === undefined ? both : at.op("Add", [both, bias]);
+  return [norm(sum)[0], undefined, undefined, sum];
+}
+
+/** Rows of words, positions and segments, added and normed. Outputs: the norm, the number of tokens that count [B], the sum. */
+function embedding(at: Primitives): readonly (string | undefined)[] {
+  const ids = at.value(0);
+  const [, length = 0] = at.shape(ids);
+  const rows = (table: number, indices: string): string => at.op("Gather", [at.value(table), indices], { axis: 0 });
+  const counted = Array.from({ length }, (_, position) => position);
+  const words = at.op("Add", [rows(2, ids), rows(3, at.input(8) ?? at.ints(counted, [1, length]))]);
+  const segments = at.input(1);
+  const sum = segments === undefined ? words : at.op("Add", [words, rows(4, segments)]);
+  const mask = at.input(7);
+  const count = (): string =>
+    mask === undefined
+      ? at.op("Mul", [at.op("ReduceSum", [ids, at.ints([1])], { keepdims: 0 }), at.number(0, ids)])
+      : at.op("ReduceSum", [mask, at.ints([1])], { keepdims: 0 });
+  return [shifted(at, layerOf(at, sum, [-1]).normed, 5, 6), at.isUsed(1) ? count() : undefined, sum];
+}
+
+/** From `axis` (-1 unless given) to the last. */
+function axesOf(at: Primitives, x: string): readonly number[] {
+  const rank = at.shape(x).length;
+  const axis = at.int("axis", -1);
+  const first = axis < 0 ? axis + rank : axis;
+  return Array.from({ length: rank - first }, (_, index) => index - (rank - first));
+}
+
+function rmsOf(at: Primitives, x: string, axes: readonly number[]): Normed {
+  const wide = at.wide(x);
+  return divided(at, x, wide, at.op("Mul", [wide, wide]), axes);
+}
+
+function layerOf(at: Primitives, x: string, axes: readonly number[]): Normed & { readonly mean: string } {
+  const wide = at.wide(x);
+  const mean = meanOf(at, wide, axes);
+  const centred = at.op("Sub", [wide, mean]);
+  return { mean, ...divided(at, x, centred, at.op("Mul", [centred, centred]), axes) };
+}
+
+/** value / sqrt(mean(squares) + epsilon), in the type of `x`. */
+function divided(at: Primitives, x: string, value: string, squares: string, axes: readonly number[]): Normed {
+  const square = at.op("Add", [meanOf(at, squares, axes), at.number(at.float("epsilon", 1e-5), squares)]);
+  const inverse = at.op("Div", [at.number(1, square), at.op("Sqrt", [square])]);
+  return { normed: at.like(at.op("Mul", [value, inverse]), x), inverse };
+}
+
+/** A sum by 1/n: CUDA has no ReduceMean of bf16 values, and none is needed. */
+function meanOf(at: Primitives, value: string, axes: readonly number[]): string {
+  const count = axes.reduce((product, axis) => product * (at.shape(value).at(axis) ?? 1), 1);
+  const sum = at.op("ReduceSum", [value, at.ints(axes)], { keepdims: 1 });
+  return at.op("Mul", [sum, at.number(1 / count, value)]);
+}
+
+function scaled(at: Primitives, value: string, gain: number): string {
+  const factor = at.input(gain);
+  return factor === undefined ? value : at.op("Mul", [value, factor]);
+}
+
+function shifted(at: Primitives, value: string, gain: number, shift: number): string {
+  const grown = scaled(at, value, gain);
+  const added = at.input(shift);
+  return added === undefined ? grown : at.op("Add", [grown, added]);
+}
