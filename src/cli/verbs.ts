@@ -10,6 +10,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Verb>>> = {
   convert: async () => (await import("./verbs/convert.ts")).convertVerb,
   inspect: async () => (await import("./verbs/inspect.ts")).inspectVerb,
   mask: async () => (await import("./verbs/mask.ts")).maskVerb,
+  evaluate: async () => (await import("./verbs/evaluate.ts")).evaluateVerb,
   push: async () => (await import("./verbs/push.ts")).pushVerb,
   doctor: async () => (await import("./verbs/doctor.ts")).doctorVerb,
   completion: async () => (await import("./verbs/completion.ts")).completionVerb,

@@ -34,7 +34,6 @@ export interface TextOptions {
 /** Throws "input" for a corpus in which no token can be predicted. */
 export async function readText(
   tokenizer: Tokenizer,
-  digest: string,
   corpora: readonly NamedCorpus[],
   options: TextOptions,
 ): Promise<Text> {
@@ -49,7 +48,7 @@ export async function readText(
     }
     bytes.push(windows.slice(start).reduce((sum, window) => sum + bytesIn(window, tokenizer), 0));
   }
-  return { tokenizer: digest, windows, bytes };
+  return { tokenizer: tokenizer.digest, windows, bytes };
 }
 
 async function readWindows(
@@ -58,7 +57,7 @@ async function readWindows(
   sources: readonly CorpusSource[],
   { context, tokens, seed, signal }: TextOptions,
 ): Promise<readonly Window[]> {
-  const order = { seed: seed ?? 0, shuffle: seed !== undefined, repeat: false };
+  const order = { seed: seed ?? 0, shuffle: seed !== undefined, repeat: false, ...(signal && { signal }) };
   const corpus = await openCorpus(sources, { tokenizer, batch: 1, context, ...order });
   const windows: Window[] = [];
   let counted = 0;

@@ -1,0 +1,32 @@
+// The tokenizer of a checkpoint: its own, or the one that the user names. Guesses none.
+import fs from "node:fs";
+import path from "node:path";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { openTokenizer, type Tokenizer } from "../corpus/tokenizer.ts";
+import { ExpandError } from "../errors.ts";
+import { type ByteSource, fileSource } from "../tensor/source.ts";
+
+const FILE = "tokenizer.json";
+const CONFIG = "tokenizer_config.json";
+
+/** `given`: a tokenizer.json, or a directory that holds one. Throws "usage" where there is none. */
+export async function tokenizerOf(checkpoint: Checkpoint, given: string | undefined): Promise<Tokenizer> {
+  const file = given === undefined ? undefined : fileOf(given);
+  const tokenizer = file === undefined ? checkpoint.assets.get(FILE) : fileSource(file);
+  if (tokenizer === undefined) {
+    const fix = "Pass --tokenizer FILE, the tokenizer.json of the model.";
+    throw new ExpandError("usage", `holds no ${FILE}, which turns text into tokens`, { at: checkpoint.location, fix });
+  }
+  const config = file === undefined ? checkpoint.assets.get(CONFIG) : configBeside(file);
+  return openTokenizer({ tokenizer, ...(config === undefined ? {} : { config }) });
+}
+
+function fileOf(given: string): string {
+  const isFolder = fs.statSync(given, { throwIfNoEntry: false })?.isDirectory() === true;
+  return isFolder ? path.join(given, FILE) : given;
+}
+
+function configBeside(file: string): ByteSource | undefined {
+  const beside = path.join(path.dirname(file), CONFIG);
+  return fs.existsSync(beside) ? fileSource(beside) : undefined;
+}
