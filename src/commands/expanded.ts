@@ -53,10 +53,11 @@ export async function openExpanded(location: string): Promise<Expanded> {
   return { checkpoint, ...place, entries, version, source: sourceOf(source), plan, report };
 }
 
-type Place = Pick<Expanded, "directory" | "file" | "sidecar">;
+/** Where a checkpoint and its papers stand. */
+export type Place = Pick<Expanded, "directory" | "file" | "sidecar">;
 
 /** The directory of a model, or a model's first file; in a directory without a manifest of its own, the only model that has one. */
-function placeOf(location: string): Place {
+export function placeOf(location: string): Place {
   if (isFile(location)) return besides(path.dirname(location), path.basename(location));
   const directory = path.resolve(location);
   const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
