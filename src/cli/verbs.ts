@@ -11,6 +11,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Verb>>> = {
   inspect: async () => (await import("./verbs/inspect.ts")).inspectVerb,
   mask: async () => (await import("./verbs/mask.ts")).maskVerb,
   evaluate: async () => (await import("./verbs/evaluate.ts")).evaluateVerb,
+  train: async () => (await import("./verbs/train.ts")).trainVerb,
   push: async () => (await import("./verbs/push.ts")).pushVerb,
   doctor: async () => (await import("./verbs/doctor.ts")).doctorVerb,
   completion: async () => (await import("./verbs/completion.ts")).completionVerb,
@@ -31,6 +32,7 @@ Commands:
   convert  SOURCE OUT    write it as an ONNX model with a KV cache, and run that against the source
   inspect  SOURCE        architecture, blocks, tensors, sizes; finds identity blocks
   mask     EXPANDED      the frozen/trainable mask, in a trainer's dialect
+  train    EXPANDED OUT  train the copies on a corpus, and prove that nothing else changed
   push     DIR REPO      publish an expanded, proved checkpoint to the Hub with a model card
   doctor   [CHECKPOINT]  check the environment, or a checkpoint
   completion             shell completion script

@@ -52,23 +52,25 @@ export interface ClaimTrainOptions {
   readonly resume: boolean;
 }
 
-/**
- * Makes the state's directory, which marks the output as this run's. Throws "output" where the output holds something else. Without
- * `resume`, what an earlier run left is removed.
- */
-export function claimTrainOutput(out: TrainOutput, { output, force, resume }: ClaimTrainOptions): void {
+/** Throws "output" where the output holds something else than a run of ours. */
+export function checkTrainOutput(out: TrainOutput, { output, force }: Omit<ClaimTrainOptions, "resume">): void {
   const { directory, file } = out.names;
-  const alone = file === undefined || !output.endsWith(file);
   const stat = fs.statSync(directory, { throwIfNoEntry: false });
-  if (stat !== undefined && !stat.isDirectory()) {
-    throw new ExpandError("output", "is not a directory", { at: directory, fix: "Choose another output directory." });
+  if (stat === undefined || fs.existsSync(out.state)) return;
+  if (!stat.isDirectory()) {
+    throw new ExpandError("output", "is not a directory", { at: output, fix: "Choose another output directory." });
   }
-  if (!fs.existsSync(out.state)) {
-    const entries = stat === undefined ? [] : fs.readdirSync(directory);
-    const stem = file?.replace(/\.[^.]+$/, "") ?? "";
-    const taken = alone ? entries : entries.filter((name) => name === file || name.startsWith(`${stem}.`));
-    if (taken.length > 0 && !force) throw occupied(output, taken.sort());
-  } else if (!resume) {
+  const alone = file === undefined || !output.endsWith(file);
+  const entries = fs.readdirSync(directory).sort();
+  const stem = file?.replace(/\.[^.]+$/, "") ?? "";
+  const taken = alone ? entries : entries.filter((name) => name === file || name.startsWith(`${stem}.`));
+  if (taken.length > 0 && !force) throw occupied(output, taken);
+}
+
+/** Makes the state's directory, which marks the output as this run's. Without `resume`, what an earlier run left is removed. */
+export function claimTrainOutput(out: TrainOutput, options: ClaimTrainOptions): void {
+  checkTrainOutput(out, options);
+  if (!options.resume && fs.existsSync(out.state)) {
     fs.rmSync(out.state, { recursive: true });
     for (const stale of [out.metrics, out.page]) fs.rmSync(stale, { force: true });
   }

@@ -1,17 +1,15 @@
 // What a training run is made of, before anything is run or written: checkpoint, trainable tensors, corpora, numbers. Refuses what cannot go well.
-import fs from "node:fs";
-import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { type Corpus, type CorpusSource, openCorpus } from "../corpus/corpus.ts";
-import { openTokenizer, type Tokenizer } from "../corpus/tokenizer.ts";
+import type { Tokenizer } from "../corpus/tokenizer.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
-import { type ByteSource, fileSource } from "../tensor/source.ts";
 import { type Identity, identityOf } from "../training/identity.ts";
-import { type Cut, cutOf, limitOf, type Recipe, type RecipeOptions, recipeOf } from "../training/recipe.ts";
+import { cutOf, limitOf, type Recipe, type RecipeOptions, recipeOf } from "../training/recipe.ts";
 import type { TrainerOptions } from "../training/step/trainer.ts";
 import { type ModelLimits, modelLimits } from "./model-limits.ts";
+import { tokenizerOf } from "./tokenizer.ts";
 import { modelDigest } from "./train-output.ts";
 import { readTrainables, type Trainables } from "./training-mask.ts";
 
@@ -39,8 +37,21 @@ export interface TrainSetup {
   readonly identity: Identity;
 }
 
-/** Reads headers, settings and the corpora's outlines. Throws "usage", "input", "plan" and "unsupported". */
+/** Reads headers, settings and the corpora once. Throws "usage", "input", "plan", "unsupported" and "interrupted". */
 export async function* setUp(options: TrainSetupOptions): Run<TrainSetup> {
+  // Only until the run begins: from then on, a step that was begun is ended before anything stops.
+  const stop = new AbortController();
+  const abort = (): void => stop.abort();
+  if (options.signal?.aborted) abort();
+  options.signal?.addEventListener("abort", abort);
+  try {
+    return yield* setUpWith(options, stop.signal);
+  } finally {
+    options.signal?.removeEventListener("abort", abort);
+  }
+}
+
+async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<TrainSetup> {
   const { source, corpora, mask, stack, field } = options;
   if (corpora.length === 0) {
     throw new ExpandError("usage", "there is no corpus to train on", {
@@ -59,7 +70,7 @@ export async function* setUp(options: TrainSetupOptions): Run<TrainSetup> {
   const open = (sources: readonly CorpusSource[], endless: boolean): Promise<Corpus> => {
     const named = sources.map((each) => ({ ...(field === undefined ? {} : { field }), ...each }));
     const { batch, context, seed } = cut;
-    return openCorpus(named, { tokenizer, batch, context, seed, shuffle: endless, repeat: endless });
+    return openCorpus(named, { tokenizer, batch, context, seed, shuffle: endless, repeat: endless, signal });
   };
   const corpus = await open(corpora, true);
   const evaluations = [];
@@ -74,7 +85,7 @@ export async function* setUp(options: TrainSetupOptions): Run<TrainSetup> {
 
 /** Positions of one epoch; counted only for a run that is said in epochs. */
 async function epochTokens(options: RecipeOptions, corpus: Corpus): Promise<number | undefined> {
-  return "epochs" in limitOf(options) ? corpus.count() : undefined;
+  return "epochs" in limitOf(options) ? (await corpus.count()).tokens : undefined;
 }
 
 function refuseRemote({ repository, location }: Checkpoint): void {
@@ -85,36 +96,18 @@ function refuseRemote({ repository, location }: Checkpoint): void {
   });
 }
 
-/** Throws "usage" without a tokenizer, and for one that has tokens which the model does not know. */
+/** Throws "usage" for a tokenizer that has tokens which the model does not know. */
 async function tokenizerFor(
   checkpoint: Checkpoint,
   { vocabulary }: ModelLimits,
   given: string | undefined,
 ): Promise<Tokenizer> {
-  const isFolder = given !== undefined && fs.statSync(given, { throwIfNoEntry: false })?.isDirectory() === true;
-  const file = isFolder ? path.join(given, "tokenizer.json") : given;
-  const source = file === undefined ? checkpoint.assets.get("tokenizer.json") : fileSource(file);
-  if (source === undefined) {
-    throw new ExpandError("usage", "holds no tokenizer.json, which turns text into tokens", {
-      at: checkpoint.location,
-      fix: "Pass --tokenizer FILE, the tokenizer.json of the model.",
-    });
-  }
-  const config = configBeside(checkpoint, file);
-  const tokenizer = await openTokenizer({ tokenizer: source, ...(config === undefined ? {} : { config }) });
-  if (vocabulary !== undefined && tokenizer.vocabulary > vocabulary) {
-    throw new ExpandError("usage", `knows ${tokenizer.vocabulary} tokens, the model ${vocabulary}`, {
-      at: source.name,
-      fix: "Pass the tokenizer of this model with --tokenizer.",
-    });
-  }
-  return tokenizer;
-}
-
-function configBeside(checkpoint: Checkpoint, file: string | undefined): ByteSource | undefined {
-  if (file === undefined) return checkpoint.assets.get("tokenizer_config.json");
-  const beside = path.join(path.dirname(file), "tokenizer_config.json");
-  return fs.existsSync(beside) ? fileSource(beside) : undefined;
+  const tokenizer = await tokenizerOf(checkpoint, given);
+  if (vocabulary === undefined || tokenizer.vocabulary <= vocabulary) return tokenizer;
+  throw new ExpandError("usage", `the tokenizer knows ${tokenizer.vocabulary} tokens, the model ${vocabulary}`, {
+    at: given ?? checkpoint.location,
+    fix: "Pass the tokenizer of this model with --tokenizer.",
+  });
 }
 
 /** What the trainer is to be opened with. `folder` is for its scratch files. */
@@ -142,5 +135,3 @@ export function trainerOptions(
     folder,
   };
 }
-
-export type { Cut };

@@ -1,6 +1,7 @@
 // The batches of each step, taken ahead of time: the next ones are read and tokenized while the device computes. Never skips one.
 import type { Batch } from "../corpus/batch.ts";
-import type { Corpus, Cursor } from "../corpus/corpus.ts";
+import type { Corpus } from "../corpus/corpus.ts";
+import type { Cursor } from "../corpus/cursor.ts";
 import { ExpandError } from "../errors.ts";
 
 /** The batches of one step, and where the corpus goes on behind them. */
