@@ -68,3 +68,12 @@ export function valueInfo(name: string, { type, shape }: ValueType): ValueInfoPr
     type: create(TypeProtoSchema, { value: { case: "tensorType", value } }),
   });
 }
+
+/** The same node with some of its fields changed; attributes are shared. A spread would lose the defaults, which stand on the prototype. */
+export function nodeLike(
+  node: NodeProto,
+  changes: Partial<Pick<NodeProto, "name" | "input" | "output" | "attribute">>,
+): NodeProto {
+  const { name, opType, domain, overload, docString, input, output, attribute } = node;
+  return create(NodeProtoSchema, { name, opType, domain, overload, docString, input, output, attribute, ...changes });
+}

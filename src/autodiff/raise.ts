@@ -1,8 +1,9 @@
 // Nodes of older versions of ai.onnx in the words of version 21. Never changes its arguments.
 import { ExpandError } from "../errors.ts";
 import { attribute, attributeOf, intsAttribute, nodeLabel } from "../graph/attributes.ts";
-import { create, type NodeProto, NodeProtoSchema, OnnxType, type TensorProto } from "../graph/onnx.ts";
+import { type NodeProto, OnnxType, type TensorProto } from "../graph/onnx.ts";
 import { domainOf } from "../graph/walk.ts";
+import { nodeLike } from "./message.ts";
 import { tensorFrom } from "./numbers.ts";
 
 /** Models older than this are raised to it: it has ScatterElements with sums (16), axes as inputs (18) and blocked DequantizeLinear (21). */
@@ -45,12 +46,11 @@ function raise(node: NodeProto, opset: number, constants: Map<string, TensorProt
     const name = `@axes/${axes.join(",")}`;
     constants.set(name, tensorFrom(name, OnnxType.INT64, [axes.length], axes));
     const rest = node.attribute.filter((each) => each.name !== "axes");
-    return create(NodeProtoSchema, { ...node, input: [node.input[0] ?? "", name], attribute: rest });
+    return nodeLike(node, { input: [node.input[0] ?? "", name], attribute: rest });
   }
   const isEven = node.opType === "Split" && node.input.length < 2 && attributeOf(node, "num_outputs") === undefined;
   if (!isEven) return node;
-  return create(NodeProtoSchema, {
-    ...node,
+  return nodeLike(node, {
     attribute: [...node.attribute, attribute("num_outputs", node.output.length)],
   });
 }

@@ -4,7 +4,7 @@ import { attribute, nodeLabel } from "../graph/attributes.ts";
 import type { Graph } from "../graph/graph.ts";
 import { create, type GraphProto, type NodeProto, NodeProtoSchema, OnnxType, type TensorProto } from "../graph/onnx.ts";
 import type { ByteSource } from "../tensor/source.ts";
-import { graphOf } from "./message.ts";
+import { graphOf, nodeLike } from "./message.ts";
 import { FLOATS, numbersIn, tensorFrom } from "./numbers.ts";
 import { typeRowOf } from "./types/index.ts";
 import { NeedsConstant, type ValueType } from "./types/type.ts";
@@ -165,15 +165,8 @@ export class Tape {
   /** A copy of a node, of the same types, reading and making values of other names. */
   again(node: NodeProto, inputs: readonly string[]): readonly string[] {
     const output = node.output.map((name) => (name === "" ? "" : this.#fresh(node.opType)));
-    const copy = create(NodeProtoSchema, {
-      name: output.find((name) => name !== "") ?? "",
-      domain: node.domain,
-      opType: node.opType,
-      overload: node.overload,
-      attribute: node.attribute,
-      input: [...inputs],
-      output,
-    });
+    const name = output.find((each) => each !== "") ?? "";
+    const copy = nodeLike(node, { name, input: [...inputs], output });
     this.append(
       copy,
       node.output.map((name) => (name === "" ? undefined : this.typeOf(name))),
@@ -302,7 +295,7 @@ export class Tape {
   #reading(node: NodeProto): NodeProto {
     const input = node.input.map((name) => this.resolve(name));
     if (input.every((name, at) => name === node.input[at])) return node;
-    return create(NodeProtoSchema, { ...node, input });
+    return nodeLike(node, { input });
   }
 
   #fresh(op: string): string {
