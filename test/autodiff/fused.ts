@@ -5,9 +5,9 @@ import { node } from "../graph/models.ts";
 
 type Whole = "bool" | "int64" | "int32" | "uint8";
 
-/** An input: float values drawn at random, or whole ones, which are constants. Angles are cosines or sines: nobody trains them. */
+/** An input: float values drawn at random, of which frozen ones are not differentiated; or whole values, which are constants. */
 export type Source =
-  | { readonly shape: readonly number[]; readonly kind?: "angles" }
+  | { readonly shape: readonly number[]; readonly kind?: "frozen" }
   | { readonly shape: readonly number[]; readonly kind: Whole; readonly values: readonly number[] };
 
 export interface FusedCase {
@@ -33,7 +33,7 @@ function fused(title: string, call: string, inputs: Inputs, given: Given = {}, m
 
 const float = (value: number) => ({ float: value });
 const of = (...shape: number[]) => ({ shape });
-const angles = (...shape: number[]) => ({ shape, kind: "angles" }) as const;
+const frozen = (...shape: number[]) => ({ shape, kind: "frozen" }) as const;
 const whole = (kind: Whole, shape: readonly number[], values: readonly number[]) => ({ shape, kind, values });
 const bools = (shape: readonly number[], values: readonly number[]) => whole("bool", shape, values);
 const counted = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, at) => from + at);
@@ -96,7 +96,7 @@ const ACTIVATIONS: readonly FusedCase[] = [
   one("QuickGelu as silu", "com.microsoft.QuickGelu", { alpha: float(1) }),
   one("Softplus", "Softplus"),
   one("Mish", "Mish"),
-  one("HardSigmoid", "HardSigmoid", { alpha: float(0.3) }),
+  one("HardSigmoid", "HardSigmoid", { alpha: float(0.5) }),
   one("HardSwish", "HardSwish"),
   one("LeakyRelu", "LeakyRelu", { alpha: float(0.1) }),
   one("Elu", "Elu", { alpha: float(0.7) }),
@@ -105,8 +105,8 @@ const ACTIVATIONS: readonly FusedCase[] = [
   one("Softsign", "Softsign"),
 ];
 
-const TURN = { x: of(B, 3, S, H), c: angles(B, S, H / 2), s: angles(B, S, H / 2) };
-const TABLE = { c: angles(9, 3), s: angles(9, 3), p: whole("int64", [B, S], [0, 1, 2, 3, 4, 2, 3, 4, 8, 6]) };
+const TURN = { x: of(B, 3, S, H), c: frozen(B, S, H / 2), s: frozen(B, S, H / 2) };
+const TABLE = { c: frozen(9, 3), s: frozen(9, 3), p: whole("int64", [B, S], [0, 1, 2, 3, 4, 2, 3, 4, 8, 6]) };
 
 const ROTARY: readonly FusedCase[] = [
   fused("RotaryEmbedding", "y = RotaryEmbedding(x, c, s)", TURN),
@@ -173,7 +173,7 @@ const D = 16;
 const LENGTHS = { l: whole("int32", [B], [S - 1, S - 1]), t: whole("int32", [], [S]) };
 const GROUPED = { q: of(B, S, 4 * D), k: of(B, S, 2 * D), v: of(B, S, 2 * D), ...LENGTHS };
 const COUNT = { num_heads: 4, kv_num_heads: 2 };
-const TABLES = { c: angles(9, D / 2), s: angles(9, D / 2) };
+const TABLES = { c: frozen(9, D / 2), s: frozen(9, D / 2) };
 const GQA = "com.microsoft.GroupQueryAttention";
 
 const GROUPED_ATTENTION: readonly FusedCase[] = [
@@ -277,7 +277,7 @@ const QUANTIZED: readonly FusedCase[] = [
   nBits(
     "MatMulNBits, 4 bits",
     "x, w, s",
-    { x: of(B, S, 64), w: bytes([6, 2, 16]), s: of(6, 2) },
+    { x: of(B, S, 64), w: bytes([6, 2, 16]), s: frozen(6, 2) },
     {
       K: 64,
       N: 6,
@@ -288,13 +288,13 @@ const QUANTIZED: readonly FusedCase[] = [
   nBits(
     "MatMulNBits, 4 bits, with zero points and a bias",
     "x, w, s, z, _, b",
-    { x: of(B, S, 64), w: bytes([6, 4, 8]), s: of(24), z: bytes([12]), b: of(6) },
+    { x: of(B, S, 64), w: bytes([6, 4, 8]), s: frozen(24), z: bytes([12]), b: of(6) },
     { K: 64, N: 6, bits: 4, block_size: 16 },
   ),
   nBits(
     "MatMulNBits, 4 bits, the last block cut short",
     "x, w, s",
-    { x: of(B, S, 40), w: bytes([6, 3, 8]), s: of(18) },
+    { x: of(B, S, 40), w: bytes([6, 3, 8]), s: frozen(18) },
     {
       K: 40,
       N: 6,
@@ -305,8 +305,17 @@ const QUANTIZED: readonly FusedCase[] = [
   nBits(
     "MatMulNBits, 8 bits, with zero points",
     "x, w, s, z",
-    { x: of(B, S, 64), w: bytes([6, 2, 32]), s: of(6, 2), z: bytes([6, 2]) },
+    { x: of(B, S, 64), w: bytes([6, 2, 32]), s: frozen(6, 2), z: bytes([6, 2]) },
     { K: 64, N: 6, bits: 8, block_size: 32 },
+  ),
+];
+
+const GATHER: readonly FusedCase[] = [
+  fused(
+    "Gather at places of int32",
+    "y = Gather(x, i)",
+    { x: of(4, H), i: whole("int32", [3], [2, 0, 2]) },
+    { axis: 0 },
   ),
 ];
 
@@ -318,5 +327,6 @@ export const FUSED: readonly FusedCase[] = [
   ...GROUPED_ATTENTION,
   ...MULTI_HEAD,
   ...EINSUM,
+  ...GATHER,
   ...QUANTIZED,
 ];

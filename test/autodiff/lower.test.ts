@@ -1,5 +1,6 @@
 // Every lowering: what it makes computes what the fused node computes on onnxruntime, and its gradients are those of central differences.
 import t from "tap";
+import { differentiate } from "../../src/autodiff/differentiate.ts";
 import { lower } from "../../src/autodiff/lower/index.ts";
 import { valueInfo } from "../../src/autodiff/message.ts";
 import { tensorFrom } from "../../src/autodiff/numbers.ts";
@@ -39,7 +40,7 @@ t.teardown(async () => {
 });
 
 type Numbers = Readonly<Record<string, readonly number[]>>;
-type Float = "float32" | "float64";
+type Float = "float16" | "float32" | "float64";
 
 /** Reproducible numbers between -1.5 and 1.5. */
 function drawn(count: number, seed: number): number[] {
@@ -51,7 +52,7 @@ function drawn(count: number, seed: number): number[] {
 }
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
-const isWhole = (source: Source): boolean => source.kind !== undefined && source.kind !== "angles";
+const isWhole = (source: Source): boolean => source.kind !== undefined && source.kind !== "frozen";
 const floatsOf = ({ inputs }: FusedCase): [string, Source][] =>
   Object.entries(inputs).filter(([, each]) => !isWhole(each));
 
@@ -59,10 +60,15 @@ function numbersOf(fused: FusedCase): Numbers {
   return Object.fromEntries(floatsOf(fused).map(([name, { shape }], at) => [name, drawn(sizeOf(shape), at + 1)]));
 }
 
+const TYPES = { float16: OnnxType.FLOAT16, float32: OnnxType.FLOAT, float64: OnnxType.DOUBLE } as const;
+const ARRAYS = { float16: Uint16Array, float32: Float32Array, float64: Float64Array } as const;
+
 function feedsOf(fused: FusedCase, numbers: Numbers, dtype: Float): Values {
-  const array = dtype === "float32" ? Float32Array : Float64Array;
   return Object.fromEntries(
-    floatsOf(fused).map(([name, { shape }]) => [name, { dtype, shape, data: array.from(numbers[name] ?? []) }]),
+    floatsOf(fused).map(([name, { shape }]) => {
+      const { buffer } = tensorFrom(name, TYPES[dtype], shape, numbers[name] ?? []).rawData;
+      return [name, { dtype, shape, data: new ARRAYS[dtype](buffer) }];
+    }),
   );
 }
 
@@ -102,7 +108,8 @@ function outputsOf({ node }: FusedCase): string[] {
 }
 
 /** The node alone; its outputs are of the shapes that onnxruntime gave. */
-function tapeOf(fused: FusedCase, results: Values, type: OnnxType): Tape {
+function tapeOf(fused: FusedCase, results: Values, dtype: Float): Tape {
+  const type = TYPES[dtype];
   const types = new Map<string, ValueType>(floatsOf(fused).map(([name, { shape }]) => [name, { type, shape }]));
   for (const name of outputsOf(fused)) {
     const { dtype, shape } = results[name] ?? { dtype: "float32", shape: [] };
@@ -134,7 +141,7 @@ t.test("what a fused node is taken apart into computes the same", { skip }, asyn
   for (const fused of FUSED) {
     const numbers = numbersOf(fused);
     const results = await runFused(runtime, fused, numbers);
-    const tape = lower(tapeOf(fused, results, OnnxType.FLOAT));
+    const tape = lower(tapeOf(fused, results, "float32"));
     t.notOk(tape.nodes.includes(fused.node), `${fused.title} is taken apart`);
     const session = await runtime.open(encodeModel(tape.toGraph().model));
     const found = await session.run(feedsOf(fused, numbers, "float32"));
@@ -147,3 +154,137 @@ t.test("what a fused node is taken apart into computes the same", { skip }, asyn
     }
   }
 });
+
+/** A half has 11 bits; sums of a few dozen products and what follows them lose some more. */
+const HALF_ROUNDING = 1e-2;
+
+t.test("in half precision it computes the same to rounding, statistics in single", { skip }, async (t) => {
+  if (typeof runtime === "string") return;
+  for (const fused of FUSED) {
+    const numbers = numbersOf(fused);
+    const results = await runFused(runtime, fused, numbers);
+    const tape = lower(tapeOf(fused, results, "float16"));
+    const names = outputsOf(fused).filter((name) => tape.isFloat(name));
+    // Numbers leave as f32, to be compared.
+    for (const name of outputsOf(fused)) tape.withhold(name);
+    for (const name of names) tape.output(`wide ${name}`, tape.op("Cast", [name], { to: OnnxType.FLOAT }));
+    const session = await runtime.open(encodeModel(tape.toGraph().model));
+    const found = await session.run(feedsOf(fused, numbers, "float16"));
+    await session.close();
+    const worst = names.map((name) =>
+      distance(Array.from(found[`wide ${name}`]?.data ?? [], Number), Array.from(results[name]?.data ?? [], Number)),
+    );
+    t.ok(
+      worst.every((each) => each <= HALF_ROUNDING),
+      `${fused.title}: ${worst.map((each) => each.toExponential(1))}`,
+    );
+  }
+});
+
+/** Losses and gradients of a lowered node: of the sum of its float outputs, each number times one drawn at random. */
+interface Gradients {
+  loss(numbers: Numbers): Promise<number>;
+  of(numbers: Numbers): Promise<Values>;
+  close(): Promise<void>;
+}
+
+async function gradientsOf(runtime: Runtime, fused: FusedCase, results: Values, dtype: Float): Promise<Gradients> {
+  const type = TYPES[dtype];
+  const tape = lower(tapeOf(fused, results, dtype));
+  const parts = outputsOf(fused)
+    .filter((name) => tape.isFloat(name))
+    .map((name, at) => {
+      const shape = tape.shapeOf(name);
+      const factors = tape.constant(drawn(sizeOf(shape), 77 + at), type, shape);
+      return tape.op("ReduceSum", [tape.op("Mul", [name, factors])], { keepdims: 0 });
+    });
+  const loss = parts.reduce((sum, part) => tape.op("Add", [sum, part]));
+  for (const name of outputsOf(fused)) tape.withhold(name);
+  tape.output("loss", loss);
+  for (const [name, gradient] of differentiate(tape, loss, trained(fused))) tape.output(`d ${name}`, gradient);
+  const session = await runtime.open(encodeModel(tape.toGraph().model));
+  const feeds = (numbers: Numbers): Values => {
+    const all = Object.entries(feedsOf(fused, numbers, dtype));
+    return Object.fromEntries(all.filter(([name]) => session.inputs.some((input) => input.name === name)));
+  };
+  return {
+    loss: async (numbers) => Number((await session.run(feeds(numbers), ["loss"])).loss?.data[0]),
+    of: (numbers) => session.run(feeds(numbers)),
+    close: () => session.close(),
+  };
+}
+
+function trained(fused: FusedCase): string[] {
+  return floatsOf(fused)
+    .filter(([, { kind, shape }]) => kind !== "frozen" && sizeOf(shape) > 0)
+    .map(([name]) => name);
+}
+
+/** f'(0) = (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h + O(h⁴) */
+async function slope(f: (by: number) => Promise<number>, step: number): Promise<number> {
+  const near = (await f(step)) - (await f(-step));
+  const far = (await f(2 * step)) - (await f(-2 * step));
+  return (8 * near - far) / (12 * step);
+}
+
+/** Numbers of an input that are moved one by one; all of them are moved together, in a direction drawn at random. */
+const SINGLE_MOVES = 12;
+
+/** Slopes along some directions, beside what the gradient says of them. */
+async function slopes({
+  loss,
+  gradient,
+  numbers,
+  name,
+  step,
+}: {
+  readonly loss: Gradients["loss"];
+  readonly gradient: readonly number[];
+  readonly numbers: Numbers;
+  readonly name: string;
+  readonly step: number;
+}): Promise<{ readonly said: number[]; readonly measured: number[] }> {
+  const values = numbers[name] ?? [];
+  const stride = Math.ceil(values.length / SINGLE_MOVES);
+  const single = [...values.keys()]
+    .filter((at) => at % stride === 0)
+    .map((at) => values.map((_, i) => (i === at ? 1 : 0)));
+  const all = drawn(values.length, 5).map((value) => value / Math.sqrt(values.length));
+  const measured: number[] = [];
+  const directions = [...single, all];
+  for (const direction of directions) {
+    const f = (by: number): Promise<number> =>
+      loss({ ...numbers, [name]: values.map((value, at) => value + by * (direction[at] ?? 0)) });
+    measured.push(await slope(f, step));
+  }
+  const said = directions.map((each) => each.reduce((sum, part, at) => sum + part * (gradient[at] ?? Number.NaN), 0));
+  return { said, measured };
+}
+
+/** Relative error allowed, and the step of the differences. */
+const EXACT = { float64: [1e-8, 1e-3], float32: [5e-3, 3e-2] } as const;
+
+t.test(
+  "gradients through what a fused node is taken apart into are those of central differences",
+  { skip },
+  async (t) => {
+    if (typeof runtime === "string") return;
+    let worst = 0;
+    for (const fused of FUSED) {
+      const dtype = fused.isSingle === true ? "float32" : "float64";
+      const [tolerance, step] = EXACT[dtype];
+      const numbers = numbersOf(fused);
+      const gradients = await gradientsOf(runtime, fused, await runFused(runtime, fused, numbers), dtype);
+      const found = await gradients.of(numbers);
+      for (const name of trained(fused)) {
+        const gradient = Array.from(found[`d ${name}`]?.data ?? [], Number);
+        const { said, measured } = await slopes({ loss: gradients.loss, gradient, numbers, name, step });
+        const error = gradient.length === numbers[name]?.length ? distance(said, measured) : Number.NaN;
+        t.ok(error <= tolerance, `${fused.title}: gradient of ${name} is off by ${error.toExponential(1)} (${dtype})`);
+        if (dtype === "float64") worst = Math.max(worst, error);
+      }
+      await gradients.close();
+    }
+    t.comment(`worst relative error in float64: ${worst.toExponential(1)}`);
+  },
+);

@@ -1,6 +1,6 @@
 // Composite operators of ai.onnx and com.microsoft taken apart into elementary ones, for which gradients are known. Refuses nothing that it
 // has not heard of: `differentiate` does.
-import type { NodeProto } from "../../graph/onnx.ts";
+import { type NodeProto, OnnxType } from "../../graph/onnx.ts";
 import { domainOf } from "../../graph/walk.ts";
 import type { Tape } from "../tape.ts";
 import { ACTIVATIONS } from "./activations.ts";
@@ -8,12 +8,12 @@ import { ATTENTION } from "./attention.ts";
 import { CONTRIB_ATTENTION } from "./contrib-attention.ts";
 import { EINSUM } from "./einsum.ts";
 import { NORMS } from "./norms.ts";
-import { type Around, type Lowering, Primitives, refused } from "./primitives.ts";
+import { type Around, gathered, type Lowering, Primitives, refused } from "./primitives.ts";
 import { QUANTIZED } from "./quantized.ts";
 import { ROTARY } from "./rotary.ts";
 
 const STANDARD: ReadonlyMap<string, Lowering> = new Map(
-  Object.entries({ ...NORMS, ...ACTIVATIONS, ...ATTENTION, ...ROTARY, ...EINSUM }),
+  Object.entries({ ...NORMS, ...ACTIVATIONS, ...ATTENTION, ...ROTARY, ...EINSUM, Gather: gather }),
 );
 const CONTRIB: ReadonlyMap<string, Lowering> = new Map(
   Object.entries({ ...NORMS, ...ACTIVATIONS, ...CONTRIB_ATTENTION, ...ROTARY, ...QUANTIZED }),
@@ -47,6 +47,13 @@ export function isComposite(node: NodeProto): boolean {
 function loweringOf({ domain, opType }: NodeProto): Lowering | undefined {
   if (domainOf(domain) === "") return STANDARD.get(opType);
   return domain === "com.microsoft" ? CONTRIB.get(opType) : undefined;
+}
+
+/** Rows at places of int64: ScatterND, which sums their gradients, knows no others. */
+function gather(at: Primitives): readonly string[] | undefined {
+  const places = at.value(1);
+  if (at.type(places) === OnnxType.INT64) return undefined;
+  return [gathered(at, at.value(0), places, at.int("axis", 0))];
 }
 
 /** A value for each output; an output that nothing reads stands for itself. */

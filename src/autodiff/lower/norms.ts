@@ -1,5 +1,5 @@
 // Norms in elementary steps. Statistics and the division by them are taken in f32 or wider, gain and shift in the value's own type.
-import type { Lowering, Primitives } from "./primitives.ts";
+import { gathered, type Lowering, type Primitives } from "./primitives.ts";
 
 export const NORMS: Readonly<Record<string, Lowering>> = {
   RMSNormalization: rms,
@@ -46,7 +46,7 @@ function skip(
 function embedding(at: Primitives): readonly (string | undefined)[] {
   const ids = at.value(0);
   const [, length = 0] = at.shape(ids);
-  const rows = (table: number, indices: string): string => at.op("Gather", [at.value(table), indices], { axis: 0 });
+  const rows = (table: number, indices: string): string => gathered(at, at.value(table), indices);
   const counted = Array.from({ length }, (_, position) => position);
   const words = at.op("Add", [rows(2, ids), rows(3, at.input(8) ?? at.ints(counted, [1, length]))]);
   const segments = at.input(1);

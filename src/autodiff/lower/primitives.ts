@@ -146,6 +146,12 @@ export class Primitives {
   }
 }
 
+/** Rows of a table at places of any whole type. */
+export function gathered(at: Primitives, table: string, places: string, axis = 0): string {
+  const wide = at.type(places) === OnnxType.INT64 ? places : at.op("Cast", [places], { to: OnnxType.INT64 });
+  return at.op("Gather", [table, wide], { axis });
+}
+
 /** The reason why a node cannot be taken apart. */
 export function refused(at: Primitives, why: string): ExpandError {
   return new ExpandError("unsupported", `${why}; no gradient is known through that`, {
