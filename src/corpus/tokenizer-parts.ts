@@ -116,7 +116,7 @@ const MODELS: Readonly<Record<string, Rewrite>> = {
 /** Throws "unsupported" naming what would be computed otherwise. */
 export function exactTokenizer(file: Json, at: string): Json {
   const refuse: Refuse = (message) => {
-    throw new ExpandError("unsupported", `${message}, which is not computed here as its authors do`, {
+    throw new ExpandError("unsupported", `${message}, which is not computed here as in the library that trained it`, {
       at,
       fix: "Tokenize the text elsewhere.",
     });
