@@ -51,6 +51,8 @@ class Specializer {
   readonly #kept: NodeProto[] = [];
   #waiting: NodeProto[];
   #frozen: NodeProto[] = [];
+  /** What the frozen nodes will make. */
+  readonly #pending = new Set<string>();
 
   constructor(graph: ReturnType<typeof normalise>, options: SpecializeOptions) {
     this.#graph = graph;
@@ -95,8 +97,9 @@ class Specializer {
   async #take(node: NodeProto): Promise<boolean> {
     if (!node.output.some((name) => this.#touched.has(name))) {
       if (node.opType === "Shape" || node.opType === "Size") return this.#takeShape(node);
-      if (!readsOf(node).every((name) => this.#constants.has(name) || this.#isPending(name))) return false;
+      if (!readsOf(node).every((name) => this.#constants.has(name) || this.#pending.has(name))) return false;
       this.#frozen.push(node);
+      for (const name of node.output) this.#pending.add(name);
       return true;
     }
     if (!readsOf(node).every((name) => this.#types.has(name))) return false;
@@ -108,10 +111,6 @@ class Specializer {
     }
     this.#kept.push(node);
     return true;
-  }
-
-  #isPending(name: string): boolean {
-    return this.#frozen.some(({ output }) => output.includes(name));
   }
 
   #takeShape(node: NodeProto): boolean {

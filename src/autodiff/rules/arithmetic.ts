@@ -4,7 +4,6 @@ import type { Backward, Rules } from "./rule.ts";
 export const ARITHMETIC: Rules = {
   Add: { mathematics: "da = dy, db = dy", gradient: (at) => at.dy() },
   Sum: { mathematics: "dx_i = dy", gradient: (at) => at.dy() },
-  Mean: { mathematics: "dx_i = dy / n", gradient: (at) => at.scaled(at.dy(), 1 / at.node.input.length) },
   Sub: { mathematics: "da = dy, db = -dy", gradient: (at, input) => (input === 0 ? at.dy() : at.neg(at.dy())) },
   Mul: { mathematics: "da = dy b, db = dy a", gradient: (at, input) => at.mul(at.dy(), at.x(1 - input)) },
   Div: {

@@ -1,0 +1,433 @@
+// Every rule of differentiation against central differences, in float64 on onnxruntime wherever it has the operator in float64.
+import t from "tap";
+import { differentiate } from "../../src/autodiff/differentiate.ts";
+import { RULES } from "../../src/autodiff/rules/index.ts";
+import type { Attributes } from "../../src/autodiff/tape.ts";
+import { Tape } from "../../src/autodiff/tape.ts";
+import { encodeModel, OnnxType } from "../../src/graph/onnx.ts";
+import { openRuntime, type Session } from "../../src/runtime/runtime.ts";
+import type { Values } from "../../src/runtime/values.ts";
+
+const runtime = await openRuntime({ device: "cpu", threads: 1, optimization: "disabled" });
+t.teardown(() => runtime.close());
+
+/** Has no kernel for f64. */
+const FUSED = "com.microsoft.FusedMatMul";
+/** Relative to the greatest gradient of the input. */
+const BOUND = 1e-8;
+/** Where onnxruntime's CPU kernels compute in f32 only: seven digits, and a few roundings on the way. */
+const SINGLE_BOUND = 5e-7;
+
+/** Numbers that are differentiated by: from `low` to `high`, never within 0.02 of a multiple of 1/2, where functions may have corners. */
+interface Varying {
+  readonly shape: readonly number[];
+  readonly low?: number;
+  readonly high?: number;
+}
+
+interface Fixed {
+  readonly values: number | readonly number[];
+  readonly shape?: readonly number[];
+  readonly type?: OnnxType;
+}
+
+interface Case {
+  readonly op: string;
+  readonly what?: string;
+  readonly inputs: readonly (Varying | Fixed | undefined)[];
+  readonly attributes?: Attributes;
+  readonly outputs?: number;
+  /** Emits Transpose, MatMul and Mul for a FusedMatMul. */
+  readonly plain?: boolean;
+  /** The function itself, where onnxruntime has it in f32 only: differences are taken of it, in float64. */
+  readonly single?: (x: number) => number;
+}
+
+const of = (shape: readonly number[], low = -2, high = 2): Varying => ({ shape, low, high });
+const positive = (shape: readonly number[]): Varying => of(shape, 0.4, 3);
+const ints = (values: number | readonly number[], shape?: readonly number[]): Fixed => ({
+  values,
+  type: OnnxType.INT64,
+  ...(shape === undefined ? {} : { shape }),
+});
+const bools = (values: readonly number[], shape: readonly number[]): Fixed => ({ values, shape, type: OnnxType.BOOL });
+const fixed = (values: number | readonly number[], shape?: readonly number[]): Fixed => ({
+  values,
+  ...(shape === undefined ? {} : { shape }),
+});
+const float = (value: number): { readonly float: number } => ({ float: value });
+
+const erf = (x: number): number => {
+  // Σ (-1)^n x^(2n+1) / (n! (2n+1)): exact to rounding for |x| <= 2.
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 60; n++) {
+    term *= (-x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+};
+const geluTanh = (x: number): number => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+const clip = (x: number): number => Math.min(1, Math.max(0, x));
+
+const pair = (op: string): readonly Case[] => [
+  { op, what: "of one shape", inputs: [of([2, 3]), positive([2, 3])] },
+  { op, what: "a row, stretched", inputs: [of([2, 3]), positive([3])] },
+  { op, what: "both stretched", inputs: [of([2, 1, 3]), positive([4, 1])] },
+  { op, what: "a scalar", inputs: [of([]), positive([2, 2])] },
+];
+const unary = (op: string, input: Varying = of([2, 5])): Case => ({ op, inputs: [input] });
+const single = (op: string, what: string, attributes: Attributes, of64: (x: number) => number): Case => ({
+  op,
+  what,
+  attributes,
+  inputs: [of([2, 5])],
+  single: of64,
+});
+const folds = (op: string): readonly Case[] => [
+  { op, what: "the last axis, kept", inputs: [of([2, 3, 4]), ints([-1])], attributes: { keepdims: 1 } },
+  { op, what: "two axes, dropped", inputs: [of([2, 3, 4]), ints([0, 2])], attributes: { keepdims: 0 } },
+  { op, what: "everything", inputs: [of([2, 3])], attributes: { keepdims: 0 } },
+];
+
+const CASES: readonly Case[] = [
+  ...["Add", "Sub", "Mul", "Div"].flatMap(pair),
+  { op: "Sum", inputs: [of([2, 3]), of([3]), of([])] },
+  ...["Neg", "Exp", "Sigmoid", "Tanh", "Relu", "Abs", "Sin", "Cos", "Identity"].map((op) => unary(op)),
+  ...["Sqrt", "Log", "Reciprocal"].map((op) => unary(op, positive([2, 5]))),
+  { op: "Mul", what: "a value with itself, twice", inputs: [of([3])] },
+  { op: "Pow", what: "to 2", inputs: [of([2, 3]), fixed(2)] },
+  { op: "Pow", what: "to 3, of another type", inputs: [of([2, 3]), ints(3)] },
+  { op: "Pow", what: "to 1", inputs: [of([2, 3]), fixed(1)] },
+  { op: "Pow", what: "to -0.5", inputs: [positive([2, 3]), fixed(-0.5)] },
+  { op: "Pow", what: "to one exponent a column", inputs: [positive([2, 3]), fixed([0.5, 2, 1.5])] },
+  single("Erf", "", {}, erf),
+  single("Gelu", "exact", { approximate: "none" }, (x) => (x / 2) * (1 + erf(x / Math.SQRT2))),
+  single("Gelu", "by tanh", { approximate: "tanh" }, geluTanh),
+  single("LeakyRelu", "", { alpha: float(0.25) }, (x) => (x > 0 ? x : 0.25 * x)),
+  single("Elu", "", { alpha: float(0.5) }, (x) => (x > 0 ? x : 0.5 * Math.expm1(x))),
+  single("Softplus", "", {}, (x) => Math.log1p(Math.exp(x))),
+  single("Softsign", "", {}, (x) => x / (1 + Math.abs(x))),
+  single("HardSigmoid", "", { alpha: float(0.4), beta: float(0.25) }, (x) => clip(0.4 * x + 0.25)),
+  single("HardSwish", "", {}, (x) => x * clip(x / 6 + 0.5)),
+  { op: "Softmax", what: "the last axis", inputs: [of([2, 5])] },
+  { op: "Softmax", what: "the first axis", inputs: [of([4, 3])], attributes: { axis: 0 } },
+  { op: "LogSoftmax", inputs: [of([2, 5])] },
+  ...[
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceSumSquare",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSumExp",
+  ].flatMap(folds),
+  { op: "ReduceSum", what: "no axes", inputs: [of([2, 3])], attributes: { noop_with_empty_axes: 1 } },
+  { op: "CumSum", inputs: [of([2, 4]), ints(1)] },
+  {
+    op: "CumSum",
+    what: "exclusive, in reverse",
+    inputs: [of([4, 2]), ints(0)],
+    attributes: { exclusive: 1, reverse: 1 },
+  },
+  { op: "TopK", inputs: [of([3, 5]), ints([2])], outputs: 2 },
+  ...["Max", "Min"].flatMap((op): Case[] => [
+    { op, what: "of two", inputs: [of([2, 3]), of([3])] },
+    { op, what: "of three", inputs: [of([2, 3]), of([3]), of([2, 1])] },
+    { op, what: "of one", inputs: [of([4])] },
+  ]),
+  { op: "Clip", what: "both ends", inputs: [of([2, 5]), fixed(-0.5), fixed(1)] },
+  { op: "Clip", what: "from above", inputs: [of([2, 5]), undefined, fixed(0.5)] },
+  { op: "MatMul", what: "two matrices", inputs: [of([2, 3]), of([3, 4])] },
+  { op: "MatMul", what: "rows of a batch with one matrix", inputs: [of([2, 2, 3]), of([3, 4])] },
+  { op: "MatMul", what: "two batches", inputs: [of([2, 2, 3]), of([2, 3, 2])] },
+  { op: "MatMul", what: "a batch that is stretched", inputs: [of([2, 1, 2, 3]), of([3, 3, 2])] },
+  { op: "MatMul", what: "one matrix with a batch", inputs: [of([2, 3]), of([2, 3, 2])] },
+  { op: "MatMul", what: "a matrix and a vector", inputs: [of([2, 3]), of([3])] },
+  { op: "MatMul", what: "a vector and a matrix", inputs: [of([3]), of([3, 2])] },
+  { op: "MatMul", what: "a vector and a batch", inputs: [of([3]), of([2, 3, 2])] },
+  { op: "MatMul", what: "a batch and a vector", inputs: [of([2, 2, 3]), of([3])] },
+  ...[0, 1].flatMap((transA) =>
+    [0, 1].map((transB): Case => {
+      const inputs = [of(transA ? [3, 2] : [2, 3]), of(transB ? [4, 3] : [3, 4]), of([4])];
+      return {
+        op: "Gemm",
+        what: `transA=${transA} transB=${transB}`,
+        inputs,
+        attributes: { transA, transB, alpha: float(0.5), beta: float(2) },
+      };
+    }),
+  ),
+  { op: "Reshape", inputs: [of([2, 6]), ints([3, -1])] },
+  { op: "Flatten", inputs: [of([2, 3, 2])], attributes: { axis: 2 } },
+  { op: "Squeeze", inputs: [of([2, 1, 3]), ints([1])] },
+  { op: "Unsqueeze", inputs: [of([2, 3]), ints([0, -1])] },
+  { op: "Transpose", inputs: [of([2, 3, 4])], attributes: { perm: [2, 0, 1] } },
+  { op: "Transpose", what: "without a permutation", inputs: [of([2, 3])] },
+  { op: "Expand", inputs: [of([2, 1, 3]), ints([4, 1, 5, 1])] },
+  { op: "Tile", inputs: [of([2, 3]), ints([2, 3])] },
+  { op: "Concat", inputs: [of([2, 1]), of([2, 3]), of([2, 2])], attributes: { axis: -1 } },
+  { op: "Split", what: "by lengths", inputs: [of([2, 6]), ints([1, 3, 2])], attributes: { axis: 1 }, outputs: 3 },
+  { op: "Split", what: "evenly", inputs: [of([6, 2])], attributes: { num_outputs: 3 }, outputs: 3 },
+  { op: "Slice", what: "the middle", inputs: [of([5, 4]), ints([1, 1]), ints([4, 3]), ints([0, 1])] },
+  { op: "Slice", what: "every second", inputs: [of([2, 7]), ints([1]), ints([7]), ints([1]), ints([2])] },
+  { op: "Slice", what: "in reverse", inputs: [of([2, 4]), ints([-1]), ints([-100]), ints([1]), ints([-1])] },
+  { op: "Slice", what: "all of it", inputs: [of([2, 3]), ints([0]), ints([100]), ints([1])] },
+  { op: "Pad", inputs: [of([2, 3]), ints([1, 0, 0, 2])] },
+  { op: "Pad", what: "some axes", inputs: [of([2, 3]), ints([1, 2]), fixed(7), ints([1])] },
+  { op: "Trilu", what: "upper", inputs: [of([3, 3])] },
+  { op: "Trilu", what: "lower, shifted", inputs: [of([2, 3, 4]), ints(1)], attributes: { upper: 0 } },
+  { op: "Where", inputs: [bools([1, 0, 1, 1, 0, 0], [2, 3]), of([3]), of([2, 1])] },
+  { op: "Cast", inputs: [of([2, 3])], attributes: { to: OnnxType.DOUBLE } },
+  { op: "CastLike", inputs: [of([2, 3]), fixed(1)] },
+  { op: "Dropout", inputs: [of([2, 3])] },
+  {
+    op: "Gather",
+    what: "rows, one twice",
+    inputs: [
+      of([4, 3]),
+      ints(
+        [
+          [2, 0],
+          [2, 3],
+        ].flat(),
+        [2, 2],
+      ),
+    ],
+  },
+  { op: "Gather", what: "columns", inputs: [of([2, 4, 2]), ints([1, -1, 1])], attributes: { axis: 1 } },
+  { op: "Gather", what: "one of them", inputs: [of([3, 4]), ints(2)], attributes: { axis: 1 } },
+  { op: "GatherElements", inputs: [of([3, 4]), ints([0, 1, 1, 3, 3, 3], [3, 2])], attributes: { axis: 1 } },
+  { op: "GatherND", inputs: [of([3, 4, 2]), ints([0, 1, 2, 3, 0, 1], [3, 2])] },
+  {
+    op: "ScatterElements",
+    what: "over",
+    inputs: [of([3, 4]), ints([0, 2, 1, 3, 3, 0], [3, 2]), of([3, 2])],
+    attributes: { axis: 1 },
+  },
+  {
+    op: "ScatterElements",
+    what: "added",
+    inputs: [of([3, 4]), ints([0, 0, 1, 3, 3, 3], [3, 2]), of([3, 2])],
+    attributes: { axis: 1, reduction: "add" },
+  },
+  { op: "ScatterND", what: "over", inputs: [of([4, 3]), ints([2, 0], [2, 1]), of([2, 3])] },
+  {
+    op: "ScatterND",
+    what: "added",
+    inputs: [of([4, 3]), ints([2, 2, 0], [3, 1]), of([3, 3])],
+    attributes: { reduction: "add" },
+  },
+];
+
+/** Park and Miller: the same numbers at every run. */
+function numbersFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 48271) % 2147483647;
+    return state / 2147483647;
+  };
+}
+
+function drawn({ shape, low = -2, high = 2 }: Varying, next: () => number): Float64Array {
+  const count = shape.reduce((product, size) => product * size, 1);
+  return Float64Array.from({ length: count }, () => {
+    for (;;) {
+      const value = low + (high - low) * next();
+      if (Math.abs(value * 2 - Math.round(value * 2)) > 0.04) return value;
+    }
+  });
+}
+
+interface Built {
+  readonly tape: Tape;
+  /** Name and numbers of what is differentiated by. */
+  readonly inputs: ReadonlyMap<string, Float64Array>;
+  readonly weights: readonly Float64Array[];
+}
+
+/** loss = Σ outputs times fixed numbers; outputs: loss, and the gradient of each input as d_NAME. */
+function build(each: Case, type: OnnxType): Built {
+  const next = numbersFrom(1 + each.op.length);
+  const nothing = { opset: 23, domains: new Map(), files: new Map(), inputs: [], outputs: [] };
+  const tape = new Tape({ ...nothing, initializers: new Map(), varying: new Set(), nodes: [], types: new Map() });
+  const inputs = new Map<string, Float64Array>();
+  const names = each.inputs.map((input, at) => {
+    if (input === undefined) return "";
+    if ("values" in input) return tape.constant(input.values, input.type ?? type, input.shape);
+    inputs.set(`x${at}`, drawn(input, next));
+    return tape.input(`x${at}`, { type, shape: input.shape });
+  });
+  const [first = ""] = names;
+  const isTwice = each.what?.startsWith("a value with itself") ?? false;
+  const outputs =
+    each.plain === true
+      ? [plainProduct(tape, names, each.attributes)]
+      : tape.ops(each.op, isTwice ? [first, first] : names, each.outputs ?? 1, each.attributes);
+  const weights: Float64Array[] = [];
+  const terms = outputs
+    .filter((name) => tape.isFloat(name))
+    .map((name) => {
+      const { shape } = tape.typeOf(name);
+      const factors = drawn({ shape, low: 0.2, high: 1 }, next);
+      weights.push(factors);
+      const product = tape.op("Mul", [name, tape.constant([...factors], type, shape)]);
+      return shape.length === 0 ? product : tape.op("ReduceSum", [product], { keepdims: 0 });
+    });
+  const loss = terms.reduce((sum, term) => tape.op("Add", [sum, term]));
+  if (each.single === undefined) tape.output("loss", loss);
+  for (const [name, gradient] of differentiate(tape, loss, [...inputs.keys()])) tape.output(`d_${name}`, gradient);
+  return { tape, inputs, weights };
+}
+
+function plainProduct(tape: Tape, [a = "", b = ""]: readonly string[], attributes: Attributes = {}): string {
+  const turned = (value: string, flag: unknown): string => {
+    const axes = [...tape.shapeOf(value).keys()];
+    return flag === 1
+      ? tape.op("Transpose", [value], { perm: [...axes.slice(0, -2), axes.length - 1, axes.length - 2] })
+      : value;
+  };
+  const product = tape.op("MatMul", [turned(a, attributes.transA), turned(b, attributes.transB)]);
+  return attributes.alpha === undefined ? product : tape.op("Mul", [product, tape.constant(0.5, OnnxType.DOUBLE)]);
+}
+
+function valuesOf(built: Built, changed?: { name: string; at: number; by: number }): Values {
+  return Object.fromEntries(
+    [...built.inputs].map(([name, numbers]) => {
+      const { type, shape } = built.tape.typeOf(name);
+      const data = Float64Array.from(numbers);
+      if (changed?.name === name) data[changed.at] = (data[changed.at] ?? 0) + changed.by;
+      if (type === OnnxType.DOUBLE) return [name, { dtype: "float64", shape, data }];
+      return [name, { dtype: "float32", shape, data: Float32Array.from(data) }];
+    }),
+  );
+}
+
+/** Fourth order: the error is h⁴ f⁽⁵⁾ / 30. */
+const STEP = 1e-3;
+const STENCIL = [
+  [1, 8],
+  [-1, -8],
+  [2, -1],
+  [-2, 1],
+] as const;
+
+async function differences(session: Session, built: Built, each: Case, name: string): Promise<readonly number[]> {
+  const slopes: number[] = [];
+  const given = new Set(session.inputs.map((input) => input.name));
+  for (const [at, x] of (built.inputs.get(name) ?? new Float64Array()).entries()) {
+    let slope = 0;
+    for (const [steps, factor] of STENCIL) {
+      const by = steps * STEP;
+      slope +=
+        factor *
+        (each.single
+          ? each.single(x + by) * (built.weights[0]?.[at] ?? 0)
+          : await lossAt(session, given, built, { name, at, by }));
+    }
+    slopes.push(slope / (12 * STEP));
+  }
+  return slopes;
+}
+
+async function lossAt(
+  session: Session,
+  given: ReadonlySet<string>,
+  built: Built,
+  changed: { name: string; at: number; by: number },
+): Promise<number> {
+  const feeds = Object.entries(valuesOf(built, changed)).filter(([name]) => given.has(name));
+  const { loss } = await session.run(Object.fromEntries(feeds), ["loss"]);
+  return Number(loss?.data[0]);
+}
+
+async function worstError(each: Case): Promise<number> {
+  const built = build(each, each.single === undefined ? OnnxType.DOUBLE : OnnxType.FLOAT);
+  const session = await runtime.open(encodeModel(built.tape.toGraph(each.op).model), { name: each.op });
+  const given = new Set(session.inputs.map((input) => input.name));
+  const feeds = Object.entries(valuesOf(built)).filter(([name]) => given.has(name));
+  const results = await session.run(Object.fromEntries(feeds));
+  let worst = 0;
+  for (const name of built.inputs.keys()) {
+    const gradient = results[`d_${name}`];
+    const expected = await differences(session, built, each, name);
+    const scale = Math.max(...expected.map(Math.abs), 1e-3);
+    if (gradient?.data.length !== expected.length) return Number.POSITIVE_INFINITY;
+    for (const [at, value] of expected.entries()) {
+      worst = Math.max(worst, Math.abs(Number(gradient.data[at]) - value) / scale);
+    }
+  }
+  await session.close();
+  return worst;
+}
+
+t.test("every rule gives the slope that central differences give", async (t) => {
+  for (const op of Object.keys(RULES)) {
+    const cases = CASES.filter((each) => each.op === op);
+    if (op === FUSED) continue;
+    t.ok(cases.length > 0, `${op} has a case`);
+    let worst = 0;
+    for (const each of cases) {
+      const error = await worstError(each).catch((e) => {
+        t.comment(String(e));
+        return NaN;
+      });
+      const bound = each.single === undefined ? BOUND : SINGLE_BOUND;
+      if (!(error <= bound))
+        t.fail(`${op} ${each.what ?? ""}: relative error ${error.toExponential(1)}, at most ${bound}`);
+      worst = Math.max(worst, error);
+    }
+    t.comment(`${op.padEnd(18)} ${worst.toExponential(1)}`);
+  }
+});
+
+/** Products of matrices in f32, as they are trained: turned by FusedMatMul, against Transpose and MatMul in float64. */
+const PRODUCTS = [
+  { op: "MatMul", what: "two batches", a: [2, 2, 3], b: [2, 3, 2], attributes: {} },
+  { op: "MatMul", what: "a batch that is stretched", a: [2, 1, 2, 3], b: [3, 3, 2], attributes: {} },
+  ...[0, 1].flatMap((transA) =>
+    [0, 1].flatMap((transB) =>
+      [
+        { what: "of matrices", batchA: [], batchB: [] },
+        { what: "of a batch and one matrix", batchA: [2], batchB: [] },
+        { what: "of two batches, stretched", batchA: [2, 1], batchB: [3] },
+      ].map(({ what, batchA, batchB }) => ({
+        op: FUSED,
+        what: `${what}, transA=${transA} transB=${transB}`,
+        a: [...batchA, ...(transA ? [3, 2] : [2, 3])],
+        b: [...batchB, ...(transB ? [4, 3] : [3, 4])],
+        attributes: { transA, transB, alpha: float(0.5) },
+      })),
+    ),
+  ),
+];
+
+t.test("products turned by flags have the gradients of products that are turned before", async (t) => {
+  let worst = 0;
+  for (const { op, what, a, b, attributes } of PRODUCTS) {
+    const inputs = [of(a), of(b)];
+    const single = await gradientsOf(build({ op, inputs, attributes }, OnnxType.FLOAT));
+    const double = await gradientsOf(build({ op, inputs, attributes, plain: true }, OnnxType.DOUBLE));
+    for (const [name, expected] of Object.entries(double)) {
+      const scale = Math.max(...Array.from(expected.data, (value) => Math.abs(Number(value))));
+      const errors = Array.from(
+        expected.data,
+        (value, at) => Math.abs(Number(value) - Number(single[name]?.data[at])) / scale,
+      );
+      const error = Math.max(...errors);
+      if (!(error <= SINGLE_BOUND)) t.fail(`${op} ${what}: ${name} differs by ${error.toExponential(1)}`);
+      worst = Math.max(worst, error);
+    }
+  }
+  t.comment(`FusedMatMul        ${worst.toExponential(1)}`);
+  t.ok(worst > 0, "f32 rounds");
+});
+
+async function gradientsOf(built: Built): Promise<Values> {
+  built.tape.withhold("loss");
+  const session = await runtime.open(encodeModel(built.tape.toGraph().model));
+  const results = await session.run(valuesOf(built));
+  await session.close();
+  return results;
+}
