@@ -51,7 +51,12 @@ export function graphProto(tape: Tape, name: string, { nodes, inputs, outputs }:
 }
 
 /** A Loop without a condition of its own runs `trips` times; its outputs are those of the body but for the condition. */
-export function loopNode(name: string, inputs: readonly string[], outputs: readonly string[], body: GraphProto): NodeProto {
+export function loopNode(
+  name: string,
+  inputs: readonly string[],
+  outputs: readonly string[],
+  body: GraphProto,
+): NodeProto {
   return create(NodeProtoSchema, {
     name,
     opType: "Loop",

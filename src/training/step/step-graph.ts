@@ -5,7 +5,7 @@ import type { Graph } from "../../graph/graph.ts";
 import { OnnxType } from "../../graph/onnx.ts";
 import { SCALE_INTERVAL } from "../optimizer/scale.ts";
 import { emitGradients, LABELS, type Prepared, WEIGHT } from "./prepare.ts";
-import { BOOL, COUNT, graphProto, loopNode, modelOf, neededFor, nodeOf, NUMBER, type Region } from "./region.ts";
+import { BOOL, COUNT, graphProto, loopNode, modelOf, NUMBER, neededFor, nodeOf, type Region } from "./region.ts";
 import { emitAdam, emitJudgement, emitScale, type StepScalars } from "./update.ts";
 
 /** Inputs of a step that are not state; those of several steps have an axis of steps in front. */
@@ -112,7 +112,11 @@ function once({ tape, ids, loss }: Prepared, micro: Region["nodes"], gradients: 
 const LOSSES_MADE = "training/losses/made";
 
 /** Micro-batches one after the other; what is carried are the sums of their gradients. */
-function repeated({ tape, ids, loss, options }: Prepared, micro: Region["nodes"], gradients: readonly string[]): Summed {
+function repeated(
+  { tape, ids, loss, options }: Prepared,
+  micro: Region["nodes"],
+  gradients: readonly string[],
+): Summed {
   const [at, go, goes] = ["training/micro/at", "training/micro/go", "training/micro/goes"];
   tape.input(at, COUNT);
   for (const name of [go, goes]) tape.input(name, BOOL);
@@ -195,7 +199,7 @@ export function loopGraph(prepared: Prepared, most: number): Graph {
     inputs: [at, go, done, STEP.scale, good, ...state],
     outputs: [ends.goes, ...ends.carried, ...step.next, step.losses, step.squares, step.norm, ends.used],
   });
-  const starts = [LOOP.done, LOOP.scale, LOOP.good, ...state.map(startOf)];
+  const starts = [LOOP.done, LOOP.scale, LOOP.good, ...state].map(startOf);
   const finals = [LOOP.done, LOOP.scale, LOOP.good, ...state].map(nextOf);
   const scans = [LOSSES, SQUARES, NORM, SCALES];
   declare(tape, state, starts, finals, scans, options.accumulate, inputs.length, most);

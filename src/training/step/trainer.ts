@@ -7,6 +7,7 @@ import type { Adam } from "../optimizer/adamw.ts";
 import type { ScaleState } from "../optimizer/scale.ts";
 import { HostTrainer } from "./host.ts";
 import { prepare } from "./prepare.ts";
+import { GraphTrainer, LoopTrainer } from "./resident.ts";
 import { WholeGradients } from "./whole.ts";
 
 /**
@@ -25,6 +26,8 @@ export interface TrainerOptions {
   readonly context: number;
   readonly accumulate: number;
   readonly layout: Layout;
+  /** Steps of one run of the layout "loop"; 1 unless given. */
+  readonly loopSteps?: number;
   /** Keep block inputs only, and compute the rest again in the backward pass. */
   readonly checkpointing: boolean;
   /** Of products of matrices; weights, state, norms and losses are f32. */
@@ -88,6 +91,8 @@ export interface Trainer {
 export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const prepared = await prepare(options);
   try {
+    if (options.layout === "graph") return await GraphTrainer.open(prepared);
+    if (options.layout === "loop") return await LoopTrainer.open(prepared, options.loopSteps ?? 1);
     return new HostTrainer(prepared, await WholeGradients.open(prepared));
   } catch (error) {
     await prepared.runtime.close();

@@ -49,7 +49,7 @@ export function emitJudgement(
   const total = tape.op("Sqrt", [tape.op("ReduceSum", [squares], { keepdims: 0 })]);
   const norm = tape.op("Div", [total, scale]);
   const loss = tape.op("ReduceSum", [losses], { keepdims: 0 });
-  const finite = tape.op("And", [isFinite(tape, norm), isFinite(tape, loss)]);
+  const finite = tape.op("And", [finiteness(tape, norm), finiteness(tape, loss)]);
   if (clip === undefined) return { squares, norm, finite, factor: tape.op("Div", [scalarOf(tape, 1), scale]) };
   const limit = tape.op("Div", [scalarOf(tape, clip), tape.op("Add", [norm, scalarOf(tape, CLIP_EPSILON)])]);
   const factor = tape.op("Div", [tape.op("Min", [limit, scalarOf(tape, 1)]), scale]);
@@ -97,7 +97,7 @@ function scalarOf(tape: Tape, value: number): string {
 }
 
 /** x - x is 0 exactly where x is finite. */
-function isFinite(tape: Tape, value: string): string {
+function finiteness(tape: Tape, value: string): string {
   return tape.op("Equal", [tape.op("Sub", [value, value]), scalarOf(tape, 0)]);
 }
 
