@@ -21,8 +21,24 @@ export const WEIGHT = "training/weight";
 /** The output of losses, added up. */
 export const LOSS = "training/loss";
 
-/** Folding would widen 16-bit weights into memory; merging would undo that activations are computed twice. */
-const WITHOUT = ["ConstantFolding", "CommonSubexpressionElimination"];
+/**
+ * Folding would widen 16-bit weights into memory; merging would undo that activations are computed twice. The fusions would put composites
+ * together again, but only where nothing else reads their inside: the same values would be rounded in two ways.
+ */
+const WITHOUT = [
+  "ConstantFolding",
+  "CommonSubexpressionElimination",
+  "QuickGeluFusion",
+  "FastGeluFusion",
+  "GeluFusionL1",
+  "GeluFusionL2",
+  "BiasGeluFusion",
+  "LayerNormFusionL1",
+  "LayerNormFusionL2",
+  "SimplifiedLayerNormFusion",
+  "SkipLayerNormFusion",
+  "BiasSoftmaxFusion",
+];
 
 export interface Prepared {
   readonly options: TrainerOptions;
