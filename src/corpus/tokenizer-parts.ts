@@ -11,6 +11,7 @@ const SPACE = "\\p{White_Space}";
 const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d";
 /** Of Unicode and of ASCII, as in BERT. */
 const PUNCTUATION = "\\p{P}!-\\/:-@\\[-`{-~";
+/** Not to be followed by nothing: an empty match behind it is found by V8 within surrogate pairs too. */
 const START = "\\A";
 /** GPT-2's, which ByteLevel uses unless it is told not to. */
 const GPT2 = `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+`;
@@ -43,7 +44,7 @@ const NORMALIZERS: Readonly<Record<string, Rewrite>> = {
       ...(strip_right === true ? [replace(`${SPACE}+\\z`, "")] : []),
     ],
   }),
-  Prepend: ({ prepend }) => replace(`${START}(?!\\z)`, literal(String(prepend))),
+  Prepend: ({ prepend }) => replace(`${START}(?:.|\\n)`, `${literal(String(prepend))}$&`),
   Replace: (part, refuse) => {
     patternOf(part, refuse);
     return { ...part, content: literal(String(part.content ?? "")) };
@@ -84,7 +85,7 @@ const PRE_TOKENIZERS: Readonly<Record<string, Rewrite>> = {
   // The library's own pattern takes JavaScript's idea of white space.
   ByteLevel: ({ add_prefix_space = true, use_regex = true }) =>
     sequence([
-      ...(add_prefix_space === true ? [replace(`${START}(?! )`, " ")] : []),
+      ...(add_prefix_space === true ? [replace(`${START}[^ ]`, " $&")] : []),
       ...(use_regex === true ? [isolate(GPT2)] : []),
       { type: "ByteLevel", add_prefix_space: false, use_regex: false },
     ]),
@@ -144,7 +145,8 @@ export function exactTokenizer(file: Json, at: string): Json {
  * remembered, where the library would else merge a whole text at once.
  */
 function breaksAtSpaces(model: Json | null): boolean {
-  if (model?.type !== "BPE" || model.ignore_merges === true || !isObject(model.vocab)) return false;
+  if (model?.type !== "BPE" || model.ignore_merges === true || model.end_of_word_suffix) return false;
+  if (!isObject(model.vocab)) return false;
   const tokens = Object.keys(model.vocab);
   return tokens.includes("▁") && tokens.every((token) => !/[^▁]▁/.test(token));
 }
