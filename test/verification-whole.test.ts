@@ -10,13 +10,15 @@ import { convert } from "../src/commands/convert.ts";
 import { expand } from "../src/commands/expand.ts";
 import { finish } from "../src/events.ts";
 import { openCheckpoint } from "../src/formats/open.ts";
+import { attribute } from "../src/graph/attributes.ts";
 import { GraphBuilder } from "../src/graph/builder.ts";
 import { cloneGraph, inlineTensor, tensorOf } from "../src/graph/graph.ts";
-import { decodeModel, encodeModel, OnnxType, type TensorProto } from "../src/graph/onnx.ts";
-import { JsonDocument } from "../src/json.ts";
+import { encodeModel, type NodeProto, OnnxType, type TensorProto } from "../src/graph/onnx.ts";
+import { JsonDocument, type JsonObject } from "../src/json.ts";
 import { findBlocks } from "../src/residual/find.ts";
 import { openRuntime } from "../src/runtime/runtime.ts";
 import { feedsFor, vocabularyOf } from "../src/verification/numeric/whole-inputs.ts";
+import { headsOf, pastWindows, type Sizes } from "../src/verification/numeric/windows.ts";
 import { terminalText } from "../src/verification/report/terminal.ts";
 import type { VerificationReport } from "../src/verification/report.ts";
 import { verifyNumbers } from "../src/verification/verify.ts";
@@ -28,9 +30,15 @@ t.setTimeout(120_000);
 const directory = t.testdir({});
 
 /** Blocks 0 (copy of 0) 1 (copy of 1) 2. */
-async function pair(flavour: OnnxFlavour, name: string = flavour): Promise<{ before: Checkpoint; after: Checkpoint }> {
+async function pair(
+  flavour: OnnxFlavour,
+  name: string = flavour,
+  edit: (nodes: NodeProto[]) => void = () => undefined,
+): Promise<{ before: Checkpoint; after: Checkpoint }> {
   const [source, output] = [path.join(directory, name), path.join(directory, `${name}-expanded`)];
-  writeTinyOnnx(source, tinyOnnx(flavour));
+  const model = tinyOnnx(flavour);
+  edit(model.graph?.node ?? []);
+  writeTinyOnnx(source, model);
   await finish(expand({ source, output, after: [0, 1], verify: "none" }));
   return { before: await openCheckpoint(source), after: await openCheckpoint(output) };
 }
@@ -38,32 +46,89 @@ async function pair(flavour: OnnxFlavour, name: string = flavour): Promise<{ bef
 const numbers = (before: Checkpoint, after: Checkpoint): Promise<VerificationReport> =>
   finish(verifyNumbers(before, after, runtime, { samples: 2, tokens: 16 }));
 
+/** A model whose config.json says what is given. */
+function saying(checkpoint: Checkpoint, settings: JsonObject): Checkpoint {
+  const text = Buffer.from(JSON.stringify(settings));
+  return {
+    ...checkpoint,
+    config: { dialect: "onnx", documents: new Map([["config.json", JsonDocument.parse("c", text)]]) },
+  };
+}
+
+/** The report, and what was noted on the way. */
+async function noted(before: Checkpoint, after: Checkpoint) {
+  const warnings: string[] = [];
+  const options = { samples: 4, tokens: 16 };
+  const report = await finish(verifyNumbers(before, after, runtime, options), (event) => {
+    if (event.kind === "note" && event.level === "warning") warnings.push(event.text);
+  });
+  return { report, warnings };
+}
+
 t.test(
-  "sliding windows that settings or nodes name are passed by more tokens, or it is said that they are not",
+  "sliding windows are passed behind caches that hold as many tokens, or it is said that they are not",
   async (t) => {
-    const { before, after } = await pair("genai", "windows");
-    const windowed = (tokens: number): Checkpoint => {
-      const text = Buffer.from(JSON.stringify({ text_config: { sliding_window: tokens } }));
-      return {
-        ...before,
-        config: { dialect: "onnx", documents: new Map([["config.json", JsonDocument.parse("c", text)]]) },
-      };
-    };
-    const notes: string[] = [];
-    const compared = (from: Checkpoint): Promise<VerificationReport> =>
-      finish(verifyNumbers(from, after, runtime, { samples: 4, tokens: 16 }), (event) => {
-        if (event.kind === "note" && event.level === "warning") notes.push(event.text);
-      });
-    const near = await compared(windowed(24));
-    t.match(near.numeric, { samples: 2, tokens: 32 }, "as many tokens in all, in longer samples");
-    t.same(notes, []);
-    const far = await compared(windowed(4096));
-    t.match(far.numeric, { samples: 4, tokens: 16 });
-    t.same(notes, [
-      "16 tokens do not pass a sliding window of 4096: a shifted pattern of windows would not show; use --tokens 4104",
+    const { before, after } = await pair("traced", "windows");
+    const near = await noted(saying(before, { text_config: { sliding_window: 4096 } }), after);
+    t.equal(near.report.verdict, "identity", near.report.reason ?? "");
+    t.match(near.report.numeric, { samples: 4, tokens: 16, cached: { tokens: 7, past: 4104 } });
+    t.match(terminalText(near.report), /\n {2}run {7}4 x 16 tokens and 7 behind caches of 4104 on cpu, /);
+    t.same(near.warnings, []);
+    const far = await noted(saying(before, { sliding_window: 2 ** 24 }), after);
+    t.match(far.report.numeric, { cached: { tokens: 7, past: 7 } });
+    t.same(far.warnings, [
+      "16 tokens do not pass a sliding window of 16777216: a shifted pattern of windows would not show; use --tokens 16777224",
     ]);
+    const off = await noted(
+      saying(before, { sliding_window: 2 ** 24, use_sliding_window: false, vision: { window_size: 9 } }),
+      saying(after, { sliding_window: 4096, max_position_embeddings: 4096 }),
+    );
+    t.match(off.report.numeric, { cached: { past: 17 } }, "what is switched off, or as long as the context, is none");
+    t.same(off.warnings, []);
   },
 );
+
+t.test("without caches sliding windows are passed by longer sequences, as far as memory goes", async (t) => {
+  const { before, after } = await pair("traced-nocache", "long");
+  const near = await noted(saying(before, { sliding_window: 24 }), after);
+  t.match(near.report.numeric, { samples: 2, tokens: 32 }, "as many tokens in all, in longer samples");
+  t.same(near.warnings, []);
+  const sizes = { vocabulary: 32000, heads: 32 };
+  const wishes = { samples: 4, tokens: 64, seed: 0, tolerance: 0 };
+  const passed = (window: number, over: Partial<Sizes> = {}): readonly (number | readonly number[])[] => {
+    const { wishes: raised, beyond } = pastWindows(wishes, [window], { ...sizes, ...over });
+    return [raised.samples, raised.tokens, beyond];
+  };
+  t.same(passed(4096), [1, 4104, []]);
+  t.same(passed(8192), [4, 64, [8192]], "the scores of 32 heads do not fit");
+  t.same(passed(8192, { heads: 8 }), [1, 8200, []]);
+  t.same(passed(8192, { heads: 8, vocabulary: 262144 }), [4, 64, [8192]], "the logits do not fit");
+  t.equal(headsOf(saying(before, { text_config: { num_attention_heads: 7 } })), 7);
+  t.equal(headsOf(before), 32, "where nothing says it");
+});
+
+t.test("windows of another length are found behind caches, at the first block that has one", async (t) => {
+  const windows = (length: number) => (nodes: NodeProto[]) => {
+    for (const node of nodes.filter(({ opType }) => opType === "GroupQueryAttention")) {
+      node.attribute = node.attribute.filter((each) => each.name !== "local_window_size");
+      node.attribute.push(attribute("local_window_size", length));
+    }
+  };
+  const { before, after } = await pair("genai", "windowed", windows(100));
+  const good = await noted(before, after);
+  t.equal(good.report.verdict, "identity");
+  t.same(good.report.numeric?.cached, { tokens: 7, past: 108 });
+  const bad = await noted(before, await rewritten(after, "shifted", windows(90)));
+  t.equal(bad.report.verdict, "not-identity");
+  t.equal(bad.report.numeric?.logits.differing, 0, "16 tokens do not show it");
+  t.match(bad.report.findings, [{ code: "state-differs", at: "block 0, behind its cache", block: 0 }]);
+  t.equal(bad.report.numeric?.firstDifference?.block, 0);
+  const { report, warnings } = await noted(saying(before, { sliding_window: 4096 }), after);
+  t.same(report.numeric?.cached, { tokens: 7, past: 7 }, "its tables of angles end at 160");
+  t.same(warnings, [
+    "16 tokens do not pass a sliding window of 100 or 4096: a shifted pattern of windows would not show; use --tokens 4104",
+  ]);
+});
 
 /** Plain, fused, quantized, and with the newest operators; test/expansion/graph.test.ts has the others. */
 const FLAVOURS: readonly OnnxFlavour[] = ["traced", "fused-gpt2", "genai", "genai-int4", "opset23"];
@@ -148,33 +213,60 @@ t.test("token ids are known behind a Reshape, as gpt2's exports have it", async 
   t.equal(vocabularyOf({ ...before, graph: graph.build() }), 11);
 });
 
-t.test("branches of a merged decoder: outputs are compared, blocks are not looked at", async (t) => {
+t.test("branches of a merged decoder: the blocks of both are looked at, with and without a past", async (t) => {
   const { before, after } = await pair("merged");
   const report = await numbers(before, after);
-  t.equal(report.verdict, "identity");
+  t.equal(report.verdict, "identity", report.reason ?? "");
   t.equal(report.numeric?.logits.differing, 0);
-  t.same(report.numeric?.blocks, []);
-  t.match(terminalText(report), /\n {2}states {4}not looked at$/);
+  t.same(report.numeric?.cached, { tokens: 7, past: 7 });
+  t.same(
+    report.numeric?.blocks.map(({ kind, from }) => [kind, from]),
+    [
+      ["original", 0],
+      ["copy", 0],
+      ["original", 1],
+      ["copy", 1],
+      ["original", 2],
+    ],
+  );
+  const branch = (at: number) => (nodes: NodeProto[]) => {
+    const merged = nodes.find(({ opType }) => opType === "If");
+    for (const node of merged?.attribute[at]?.g?.node ?? []) if (node.opType === "Sigmoid") node.opType = "Tanh";
+  };
+  for (const [at, block] of [
+    [0, "block 0, behind its cache"],
+    [1, "block 0"],
+  ] as const) {
+    const bad = await numbers(before, await rewritten(after, `merged-${at}`, branch(at)));
+    t.equal(bad.verdict, "not-identity", `a fault in ${at === 0 ? "then" : "else"}_branch only`);
+    t.match(bad.findings[0], { code: "state-differs", at: block });
+  }
 });
 
-/** The model of a checkpoint with its initializers edited, written beside its data files. */
-async function edited(
+/** The model of a checkpoint with its nodes edited, written beside its data files. */
+async function rewritten(
+  checkpoint: Checkpoint,
+  name: string,
+  edit: (nodes: NodeProto[], initializers: TensorProto[]) => void | Promise<void>,
+): Promise<Checkpoint> {
+  if (checkpoint.graph === undefined) throw new Error("the test edits graphs");
+  const { model } = cloneGraph(checkpoint.graph);
+  await edit(model.graph?.node ?? [], model.graph?.initializer ?? []);
+  const folder = path.join(directory, name);
+  fs.cpSync(checkpoint.location, folder, { recursive: true });
+  fs.writeFileSync(path.join(folder, "model.onnx"), encodeModel(model));
+  return openCheckpoint(folder);
+}
+
+/** The same with its initializers edited, one by one. */
+function edited(
   checkpoint: Checkpoint,
   name: string,
   edit: (tensor: TensorProto) => Promise<TensorProto | undefined>,
 ): Promise<Checkpoint> {
-  const { graph } = checkpoint;
-  if (graph === undefined) throw new Error("the test edits graphs");
-  const own = cloneGraph(graph);
-  const main = own.model.graph;
-  for (const [at, tensor] of (main?.initializer ?? []).entries()) {
-    const made = await edit(tensor);
-    if (made !== undefined && main !== undefined) main.initializer[at] = made;
-  }
-  const folder = path.join(directory, name);
-  fs.cpSync(checkpoint.location, folder, { recursive: true });
-  fs.writeFileSync(path.join(folder, "model.onnx"), encodeModel(decodeModel(encodeModel(own.model))));
-  return openCheckpoint(folder);
+  return rewritten(checkpoint, name, async (_, initializers) => {
+    for (const [at, tensor] of initializers.entries()) initializers[at] = (await edit(tensor)) ?? tensor;
+  });
 }
 
 /** Other values for a tensor of f32, up to `size`. */
@@ -267,16 +359,12 @@ t.test(
   "caches that changed places hide the blocks, and leave the verdict open although every output agrees",
   async (t) => {
     const { before, after } = await pair("opset23", "caches");
-    const { graph } = after;
-    if (graph === undefined) throw new Error("it brings a graph");
-    const own = cloneGraph(graph);
     const swap = (name: string): string =>
       name.replace(/^(past_key_values\.)([24])(\.key)$/, (_, head, at, tail) => `${head}${6 - Number(at)}${tail}`);
-    for (const node of own.model.graph?.node ?? []) node.input = node.input.map(swap);
-    const folder = path.join(directory, "swapped-caches");
-    fs.cpSync(after.location, folder, { recursive: true });
-    fs.writeFileSync(path.join(folder, "model.onnx"), encodeModel(own.model));
-    const report = await numbers(before, await openCheckpoint(folder));
+    const swapped = await rewritten(after, "swapped-caches", (nodes) => {
+      for (const node of nodes) node.input = node.input.map(swap);
+    });
+    const report = await numbers(before, swapped);
     t.equal(report.verdict, "inconclusive");
     t.equal(report.numeric?.logits.differing, 0);
     t.equal(report.reason, 'AFTER cache "past_key_values.0.key": its name does not say which block it belongs to');
@@ -287,23 +375,19 @@ t.test(
   "caches of two blocks that are handed back to each other are found behind caches that hold something",
   async (t) => {
     const { before, after } = await pair("opset23", "handed");
-    const { graph } = after;
-    if (graph === undefined) throw new Error("it brings a graph");
-    const own = cloneGraph(graph);
     // Both of a block's caches, read and left: the blocks look as if they stood in another order.
     const swap = (name: string): string =>
       name.replace(
         /^((?:past_key_values|present)\.)([24])(\.(?:key|value))$/,
         (_, head, at, tail) => `${head}${6 - at}${tail}`,
       );
-    for (const node of own.model.graph?.node ?? []) {
-      node.input = node.input.map(swap);
-      node.output = node.output.map(swap);
-    }
-    const folder = path.join(directory, "handed-over");
-    fs.cpSync(after.location, folder, { recursive: true });
-    fs.writeFileSync(path.join(folder, "model.onnx"), encodeModel(own.model));
-    const report = await numbers(before, await openCheckpoint(folder));
+    const handed = await rewritten(after, "handed-over", (nodes) => {
+      for (const node of nodes) {
+        node.input = node.input.map(swap);
+        node.output = node.output.map(swap);
+      }
+    });
+    const report = await numbers(before, handed);
     t.not(report.verdict, "identity");
   },
 );

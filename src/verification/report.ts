@@ -54,6 +54,8 @@ export interface NumericComparison {
   readonly samples: number;
   /** Per sample. */
   readonly tokens: number;
+  /** Blocks were compared once more, on `tokens` tokens behind caches that held `past`. */
+  readonly cached?: { readonly tokens: number; readonly past: number };
   readonly seed: number;
   /** Allowed difference, as a share of the largest magnitude at the same place; 0 asks for equality. */
   readonly tolerance: number;

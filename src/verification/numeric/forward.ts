@@ -10,6 +10,7 @@ import type { Value } from "../../runtime/values.ts";
 import { decodeRows } from "../../tensor/decode.ts";
 import { Arena, type Part, sizeOf } from "./arena.ts";
 import type { Sitting } from "./inputs.ts";
+import { withinMemory } from "./memory.ts";
 import type { State, Walker } from "./walker.ts";
 
 /** f32 values of the head matrix that are decoded at a time: 64 MB. */
@@ -95,7 +96,8 @@ export class Forward {
       const states: Float32Array[] = [];
       for (const [index, sitting] of this.#sittings.entries()) {
         const feeds = Object.entries(await feedsOf(sitting, index)).filter(([name]) => inputs.has(name));
-        const results = await session.run(Object.fromEntries(feeds), [output], [held]);
+        const run = () => session.run(Object.fromEntries(feeds), [output], [held]);
+        const results = await withinMemory(sitting, run);
         states.push(floatsOf(results[output], `${side.name}, ${nameOf(stage)}`));
       }
       return states;

@@ -37,19 +37,25 @@ export function judge(evidence: Evidence): readonly Finding[] {
 /** Only the first original that differs: what comes behind it starts from another state. Copies answer for themselves. */
 function stepFindings(steps: readonly Step[], tolerance: number): readonly Finding[] {
   const findings: Finding[] = [];
+  const lost = lostAt(steps);
   let parted = false;
   for (const step of steps) {
     if (step.holds) continue;
-    const { at, kind, from } = step;
+    const { at, kind, from, maxAbs } = step;
+    // Nothing but what is not finite differs, and that has a finding of its own.
+    if (step === lost && maxAbs === 0) {
+      parted = true;
+      continue;
+    }
     const where = { block: at };
     if (kind === "copy") {
-      const message = `was added to BEFORE's blocks and changes its input, by up to ${number(step.maxAbs)}; a copy gives it back exactly`;
+      const message = `was added to BEFORE's blocks and changes its input, ${extent(maxAbs)}; a copy gives it back exactly`;
       findings.push(finding("copy-not-exact", `block ${at}`, message, where));
     } else if (!parted && kind === "original") {
-      const message = `differs from what block ${from} of BEFORE gives by up to ${share(step.maxAbs, step.maxRel, tolerance)}`;
+      const message = `differs from what block ${from} of BEFORE gives ${share(maxAbs, step.maxRel, tolerance)}`;
       findings.push(finding("state-differs", `block ${at}`, message, where));
     } else if (!parted) {
-      const message = `neither returns its input nor gives what BEFORE's next block gives; it is off by up to ${number(step.maxAbs)}`;
+      const message = `neither returns its input nor gives what BEFORE's next block gives; it is off ${extent(maxAbs)}`;
       findings.push(finding("state-differs", `block ${at}`, message, where));
     }
     parted = true;
@@ -57,9 +63,14 @@ function stepFindings(steps: readonly Step[], tolerance: number): readonly Findi
   return findings;
 }
 
+/** The first block whose output has values that are not finite, on either side. */
+function lostAt(steps: readonly Step[]): Step | undefined {
+  return steps.find((step) => step.nonFinite > 0 || step.nonFiniteBefore > 0);
+}
+
 function finiteFindings(steps: readonly Step[], logits: Measure): readonly Finding[] {
   const findings: Finding[] = [];
-  const first = steps.find((step) => step.nonFinite > 0 || step.nonFiniteBefore > 0);
+  const first = lostAt(steps);
   const places = steps.filter((step) => step.nonFinite > 0).map((step) => step.at);
   if (first !== undefined) {
     const { at, nonFinite, nonFiniteBefore } = first;
@@ -80,14 +91,24 @@ function finiteFindings(steps: readonly Step[], logits: Measure): readonly Findi
 }
 
 function differs(code: "state-differs" | "logits-differ", at: string, each: Measure, tolerance: number): Finding {
-  const torn = each.torn > 0 ? `; ${each.torn} are finite on one side only` : "";
-  const message = `${each.differing} of ${each.total} values differ, by up to ${share(each.maxAbs, relative(each), tolerance)}${torn}`;
+  const { differing, total, torn, maxAbs } = each;
+  const lost = torn > 0 ? `; ${torn} are finite on one side only` : "";
+  const message =
+    maxAbs === 0
+      ? `${torn} of ${total} values are finite on one side only`
+      : `${differing} of ${total} values differ, ${share(maxAbs, relative(each), tolerance)}${lost}`;
   return finding(code, at, message);
 }
 
+/** How far apart; 0 is said of values that are finite on one side only. */
+function extent(maxAbs: number): string {
+  return maxAbs === 0 ? "in values that are finite on one side only" : `by up to ${number(maxAbs)}`;
+}
+
 function share(maxAbs: number, maxRel: number, tolerance: number): string {
+  if (maxAbs === 0) return extent(maxAbs);
   const allowed = tolerance === 0 ? "equality was expected" : `${number(tolerance)} is allowed`;
-  return `${number(maxAbs)}, ${number(maxRel)} of the largest value; ${allowed}`;
+  return `${extent(maxAbs)}, ${number(maxRel)} of the largest value; ${allowed}`;
 }
 
 /** Three significant digits. */

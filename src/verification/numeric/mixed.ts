@@ -26,8 +26,10 @@ export async function* compareMixed(
   const side = sideOf(wholeFirst ? "AFTER" : "BEFORE", stored);
   const { vocabulary } = side.spec;
   checkTokens(wishes, vocabulary);
-  const windows = side.spec.blocks.flatMap(({ attention }) => attention.window ?? []);
-  const { wishes: raised, beyond } = pastWindows(wishes, windows);
+  const attentions = side.spec.blocks.map(({ attention }) => attention);
+  const windows = [...new Set(attentions.flatMap(({ window }) => window ?? []))];
+  const heads = Math.max(1, ...attentions.map((each) => each.heads));
+  const { wishes: raised, beyond } = pastWindows(wishes, windows, { vocabulary, heads });
   if (beyond.length > 0) yield { kind: "note", level: "warning", text: beyondText(beyond, raised.tokens) };
   // Positions that jump are no sequence that a whole model can be given.
   const sittings = sittingsFor([{ vocabulary, context: 0, blocks: [] }], raised);

@@ -20,17 +20,20 @@ interface Ran {
   /** Absent where no block was looked at. */
   readonly walk?: Walk;
   readonly logits: Measure;
+  /** The run behind caches that hold something, where there was one. */
+  readonly cached?: { readonly tokens: number; readonly past: number; readonly walk: Walk };
 }
 
-export function outcomeOf({ runtime, method, wishes, walk, logits }: Ran): NumericComparison {
+export function outcomeOf({ runtime, method, wishes, walk, logits, cached }: Ran): NumericComparison {
   const { samples, tokens, seed, tolerance } = wishes;
-  const first = walk?.steps.find((step) => !step.holds);
+  const first = [...(walk?.steps ?? []), ...(cached?.walk.steps ?? [])].find((step) => !step.holds);
   const { maxAbs, differing, total } = logits;
   return {
     device: runtime.device,
     method,
     samples,
     tokens,
+    ...(cached === undefined ? {} : { cached: { tokens: cached.tokens, past: cached.past } }),
     seed,
     tolerance,
     logits: { maxAbs, maxRel: relative(logits), differing, total },

@@ -13,6 +13,7 @@ import {
   ValueInfoProtoSchema,
 } from "../../graph/onnx.ts";
 import { nodesIn } from "../../graph/walk.ts";
+import type { GraphBlocks } from "../../residual/blocks.ts";
 import { findBlocks } from "../../residual/find.ts";
 
 export interface Twin {
@@ -24,26 +25,56 @@ export interface Twin {
   readonly caches: readonly (readonly string[])[];
 }
 
+/** One for the model, or one for each branch of a merged one's `If`, without and with a past. */
+export interface Twins {
+  /** To be run on its own. */
+  readonly plain: Twin;
+  /** To be run behind caches that hold something; absent where it has none. */
+  readonly cached?: Twin;
+}
+
 /** Or why the blocks cannot be looked at: the outputs can be compared all the same. */
-export function twinOf(graph: Graph): Twin | { readonly reason: string } {
+export function twinsOf(graph: Graph): Twins | { readonly reason: string } {
   try {
     const found = findBlocks(graph);
-    const [body, second] = found.bodies;
-    if (body === undefined || second !== undefined || body.place !== undefined) {
-      return { reason: "its blocks stand in the branches of an If" };
-    }
-    const passages = found.blocks.flatMap((block) => block.passages[0] ?? []);
-    const values = [passages[0]?.input ?? "", ...passages.map((passage) => passage.output)];
-    const borders = values.map((_, at) => `${found.prefix(0)}border/${at}`);
-    const twin = cloneGraph(found.lowered);
-    // Names of nodes must differ, and nobody asks for them here: taking a fused node apart leaves two of its name.
-    for (const node of nodesIn(twin.model.graph?.node ?? [])) node.name = "";
-    for (const [at, value] of values.entries()) expose(twin, value, borders[at] ?? "");
-    return { model: encodeModel(twin.model), borders, caches: passages.map((passage) => passage.cacheInputs) };
+    const all = found.bodies.map((_, at) => twinOf(found, at));
+    const cached = all.find(({ caches }) => caches.flat().length > 0);
+    const plain = all.find(({ caches }) => caches.flat().length === 0) ?? cached;
+    if (plain === undefined) return { reason: "it has no blocks" };
+    return { plain, ...(cached === undefined ? {} : { cached }) };
   } catch (error) {
     if (error instanceof ExpandError && error.tag === "unsupported") return { reason: error.message };
     throw error;
   }
+}
+
+/** Of the blocks in one body, which becomes the whole model. */
+function twinOf(found: GraphBlocks, at: number): Twin {
+  const passages = found.blocks.flatMap((block) => block.passages[at] ?? []);
+  const values = [passages[0]?.input ?? "", ...passages.map((passage) => passage.output)];
+  const borders = values.map((_, border) => `${found.prefix(0)}border/${border}`);
+  const twin = cloneGraph(found.lowered);
+  const place = found.bodies[at]?.place;
+  if (place !== undefined) takeBranch(twin, place);
+  // Names of nodes must differ, and nobody asks for them here: taking a fused node apart leaves two of its name.
+  for (const node of nodesIn(twin.model.graph?.node ?? [])) node.name = "";
+  for (const [border, value] of values.entries()) expose(twin, value, borders[border] ?? "");
+  return { model: encodeModel(twin.model), borders, caches: passages.map((passage) => passage.cacheInputs) };
+}
+
+/** Puts one branch of an `If` in the place of the `If`. */
+function takeBranch({ model }: Graph, place: { readonly node: number; readonly attribute: string }): void {
+  const main = model.graph;
+  const node = main?.node[place.node];
+  const branch = node?.attribute.find(({ name }) => name === place.attribute)?.g;
+  if (main === undefined || node === undefined || branch === undefined) return;
+  // Inside, an output may have the name that it has outside.
+  const outputs = branch.output.flatMap(({ name }, index) => {
+    const outer = node.output[index] ?? "";
+    return name === outer ? [] : create(NodeProtoSchema, { opType: "Identity", input: [name], output: [outer] });
+  });
+  main.node.splice(place.node, 1, ...branch.node, ...outputs);
+  main.initializer.push(...branch.initializer);
 }
 
 /** As f32, since not every type comes out of onnxruntime. */

@@ -118,6 +118,18 @@ export function vocabularyOf({ graph, config, location }: Checkpoint): number {
   });
 }
 
+/** Values that all caches of an ONNX model hold a token, as far as its inputs and the settings beside it say. */
+export function cacheWidth(checkpoint: Checkpoint): number {
+  const inputs = (checkpoint.graph?.model.graph?.input ?? []).filter(({ name }) => CACHE.test(name));
+  const widths = inputs.map(({ type }) => {
+    const dims = type?.value.case === "tensorType" ? (type.value.value.shape?.dim ?? []) : [];
+    const sizes = dims.map(({ value }) => (value.case === "dimValue" ? Number(value.value) : undefined));
+    const open = sizes.length > 0 && sizes.at(-1) === undefined ? (headSizeOf(checkpoint) ?? 1) : 1;
+    return sizes.reduce<number>((product, size) => product * (size ?? 1), open);
+  });
+  return widths.reduce((sum, each) => sum + each, 0);
+}
+
 /** As genai_config.json or config.json beside an ONNX model says it. */
 export function headSizeOf({ config }: Checkpoint): number | undefined {
   if (config.dialect !== "onnx") return undefined;

@@ -13,6 +13,7 @@ import {
   resultOf,
   shownFindings,
   sizeOf,
+  tokensText,
   trainedTexts,
 } from "./summary.ts";
 
@@ -116,7 +117,7 @@ function numbers(numeric: NumericComparison): Markup {
     ["logits", `${logits.differing} of ${logits.total} differ`],
     ["largest difference", `${shortNumber(logits.maxAbs)}, ${shortNumber(logits.maxRel)} of the largest logit`],
     ["tolerance", numeric.tolerance === 0 ? "0: equality" : `${shortNumber(numeric.tolerance)} of the largest value`],
-    ["inputs", `${numeric.samples} × ${numeric.tokens} tokens, seed ${numeric.seed}`],
+    ["inputs", `${tokensText(numeric, "×")}, seed ${numeric.seed}`],
     ["run", `on ${numeric.device}, ${methods[numeric.method]}`],
     ...(first === undefined
       ? []

@@ -102,9 +102,16 @@ export function resultOf(report: VerificationReport, check: Check): "passed" | "
 }
 
 /** What was run: "4 x 64 tokens on cpu, block by block, seed 0, tolerance 0". */
-export function runText({ samples, tokens, device, method, seed, tolerance }: NumericComparison): string {
+export function runText(numeric: NumericComparison): string {
+  const { device, method, seed, tolerance } = numeric;
   const how = method === "streamed" ? "block by block" : "the models as they are";
-  return `${samples} x ${tokens} tokens on ${device}, ${how}, seed ${seed}, tolerance ${tolerance}`;
+  return `${tokensText(numeric, "x")} on ${device}, ${how}, seed ${seed}, tolerance ${tolerance}`;
+}
+
+/** "4 x 64 tokens", "4 x 64 tokens and 7 behind caches of 4104". */
+export function tokensText({ samples, tokens, cached }: NumericComparison, times: string): string {
+  const behind = cached === undefined ? "" : ` and ${cached.tokens} behind caches of ${cached.past}`;
+  return `${samples} ${times} ${tokens} tokens${behind}`;
 }
 
 /** "all 8192 equal", or how many differ and by how much. */
