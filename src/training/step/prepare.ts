@@ -28,6 +28,7 @@ export const LOSS = "training/loss";
 const WITHOUT = [
   "ConstantFolding",
   "CommonSubexpressionElimination",
+  "DivMulFusion",
   "MatMulScaleFusion",
   "QuickGeluFusion",
   "FastGeluFusion",

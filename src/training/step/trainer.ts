@@ -6,6 +6,7 @@ import type { Shape } from "../../tensor/dtype.ts";
 import type { Adam } from "../optimizer/adamw.ts";
 import type { ScaleState } from "../optimizer/scale.ts";
 import { HostTrainer } from "./host.ts";
+import { BlockGradients } from "./offload.ts";
 import { prepare } from "./prepare.ts";
 import { GraphTrainer, LoopTrainer } from "./resident.ts";
 import { WholeGradients } from "./whole.ts";
@@ -93,6 +94,7 @@ export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   try {
     if (options.layout === "graph") return await GraphTrainer.open(prepared);
     if (options.layout === "loop") return await LoopTrainer.open(prepared, options.loopSteps ?? 1);
+    if (options.layout === "offload") return new HostTrainer(prepared, new BlockGradients(prepared));
     return new HostTrainer(prepared, await WholeGradients.open(prepared));
   } catch (error) {
     await prepared.runtime.close();

@@ -1,0 +1,101 @@
+// Gradients block by block: the forward pass keeps what goes into each segment, the backward pass computes a segment again and goes on to
+// the one before. On a device, the weights of one segment are there at a time; on the CPU they stay mapped.
+import type { Batch } from "../../corpus/batch.ts";
+import { throwIfAborted } from "../../errors.ts";
+import type { Graph } from "../../graph/graph.ts";
+import type { Session } from "../../runtime/runtime.ts";
+import type { Value, Values } from "../../runtime/values.ts";
+import type { GradientSource, Gradients } from "./host.ts";
+import { feedsOf, scalarIn } from "./layout.ts";
+import { LOSS, type Prepared } from "./prepare.ts";
+import { BACK, SEED, type Segment, segmentsOf } from "./segments.ts";
+import { floatsIn } from "./store.ts";
+import { add, gradientName } from "./whole.ts";
+
+export class BlockGradients implements GradientSource {
+  readonly #prepared: Prepared;
+  readonly #segments: readonly Segment[];
+  readonly #sessions = new Map<Graph, Session>();
+
+  constructor(prepared: Prepared) {
+    this.#prepared = prepared;
+    this.#segments = segmentsOf(prepared);
+  }
+
+  async gradients(batches: readonly Batch[], weight: number): Promise<Gradients> {
+    const feeds = batches.map((batch) => feedsOf(this.#prepared, batch, weight));
+    const borders = await this.#forward(feeds, this.#segments.slice(0, -1));
+    const byInput = new Map<string, Float32Array>();
+    let [loss, seeds]: [number, readonly Value[]] = [0, []];
+    for (const [at, segment] of [...this.#segments.entries()].reverse()) {
+      if (segment.backward === undefined) break;
+      const taken = borders[at] ?? [];
+      const given = await this.#run(segment, segment.backward, taken, feeds, seeds);
+      if (segment.to === LOSS) loss = given.reduce((sum, values) => sum + scalarIn(values, LOSS), 0);
+      for (const values of given) {
+        for (const { input } of segment.parts) add(byInput, input, floatsIn(values, gradientName(input)));
+      }
+      seeds = given.flatMap((values) => values[BACK] ?? []);
+      // What went into this segment is needed no more.
+      borders.length = at;
+    }
+    return { loss, byInput };
+  }
+
+  async loss(batch: Batch): Promise<number> {
+    const feeds = [feedsOf(this.#prepared, batch, 0)];
+    const borders = await this.#forward(feeds, this.#segments, 1);
+    return Number(borders[0]?.[0]?.data[0]);
+  }
+
+  /** What goes into each segment, by micro-batch, and what comes out of the last; `kept`: only that many of them from the end. */
+  async #forward(
+    feeds: readonly Values[],
+    segments: readonly Segment[],
+    kept = Number.POSITIVE_INFINITY,
+  ): Promise<(readonly Value[])[]> {
+    const borders: (readonly Value[])[] = [[]];
+    for (const segment of segments) {
+      const given = await this.#run(segment, segment.forward, borders.at(-1) ?? [], feeds, []);
+      borders.push(given.flatMap((values) => values[segment.to] ?? []));
+      if (borders.length > kept) borders.shift();
+    }
+    return borders;
+  }
+
+  /** All micro-batches through one segment. */
+  async #run(
+    segment: Segment,
+    graph: Graph,
+    taken: readonly Value[],
+    feeds: readonly Values[],
+    seeds: readonly Value[],
+  ): Promise<readonly Values[]> {
+    const { runtime, store, options } = this.#prepared;
+    throwIfAborted(options.signal);
+    const session = this.#sessions.get(graph) ?? (await this.#prepared.open(graph, segment.name));
+    const names = new Set(session.inputs.map(({ name }) => name));
+    const given: Values[] = [];
+    await store.lend(
+      runtime,
+      async (held) => {
+        for (const [at, feed] of feeds.entries()) {
+          const all = { ...feed, ...one(segment.from, taken[at]), ...one(SEED, seeds[at]) };
+          given.push(
+            await session.run(Object.fromEntries(Object.entries(all).filter(([name]) => names.has(name))), undefined, [
+              held,
+            ]),
+          );
+        }
+      },
+      segment.parts,
+    );
+    if (options.device === "cpu") this.#sessions.set(graph, session);
+    else await session.close();
+    return given;
+  }
+}
+
+function one(name: string, value: Value | undefined): Values {
+  return value === undefined ? {} : { [name]: value };
+}
