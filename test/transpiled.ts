@@ -34,3 +34,21 @@ export async function transpiledWriteFiles(to: string): Promise<typeof import(".
   const module = await import(pathToFileURL(path.join(to, "storage/write.js")).href);
   return module.writeFiles;
 }
+
+/** A file with all that it imports, as plain JavaScript below `to`; gives the path of the file. A program of its own then starts at once. */
+export function transpileProgram(entry: string, to: string): string {
+  const root = path.join(import.meta.dirname, "..");
+  const target = (file: string): string => path.join(to, path.relative(root, file)).replace(/\.ts$/, ".js");
+  const todo = [entry];
+  for (const file of todo) {
+    const { outputText } = ts.transpileModule(fs.readFileSync(file, "utf8"), { compilerOptions: OPTIONS });
+    fs.mkdirSync(path.dirname(target(file)), { recursive: true });
+    fs.writeFileSync(target(file), outputText);
+    for (const [, name = ""] of outputText.matchAll(/(?:from|import) ?\(?"(\.[^"]+)\.js"/g)) {
+      const next = `${path.resolve(path.dirname(file), name)}.ts`;
+      if (!todo.includes(next)) todo.push(next);
+    }
+  }
+  fs.writeFileSync(path.join(to, "package.json"), '{"type":"module"}');
+  return target(entry);
+}

@@ -63,13 +63,16 @@ function legend(series: readonly Series[]): Markup | undefined {
 `;
 }
 
-/** "javascript: from 4.12 to 2.31, smallest 2.29 after step 340." */
+/** "javascript: from 4.12 to 2.31, smallest 2.29 at step 340." */
 function summary({ name, points }: Series): string {
   const finite = points.filter(isFinitePoint);
   const [first, last] = [finite[0], finite.at(-1)];
   if (first === undefined || last === undefined) return `${name}: no values.`;
   const least = finite.reduce((found, point) => (point[1] < found[1] ? point : found), first);
-  return `${name}: from ${shortNumber(first[1])} to ${shortNumber(last[1])}, smallest ${shortNumber(least[1])} at step ${least[0]}.`;
+  const ends = `${name}: from ${shortNumber(first[1])} to ${shortNumber(last[1])}`;
+  return least === first || least === last
+    ? `${ends}.`
+    : `${ends}, smallest ${shortNumber(least[1])} at step ${least[0]}.`;
 }
 
 /** Means over runs of equal length; the ends stay where they are. */

@@ -80,7 +80,7 @@ function evaluationRow(name: string, points: readonly Point[]): Markup {
 
 function curves({ recipe }: MetricsHead, lines: readonly Metric[], steps: readonly StepLine[]): Markup {
   const raw = steps.map(({ step, loss }): Point => [step, loss]);
-  const width = Math.max(1, Math.round(recipe.steps / 40));
+  const width = Math.max(1, Math.round(recipe.steps / 25));
   const smooth: Series = { name: width === 1 ? "loss" : `mean of ${width} steps`, points: means(raw, width, 1) };
   const loss = width === 1 ? [smooth] : [smooth, { name: "each step", points: raw, faint: true }];
   const names = [...new Set(lines.flatMap((line) => (line.kind === "evaluation" ? line.name : [])))];
@@ -109,7 +109,7 @@ function updates(lines: readonly Metric[]): Markup | undefined {
   });
   const rows = last.blocks.map(
     ({ block, norm, start }) =>
-      html`<tr><th scope="row">${nameOf(block)}</th><td class="number">${shortNumber(norm)}</td><td class="number">${shortNumber(start)}</td><td class="number">${start === 0 ? "" : percent(norm / start)}</td></tr>
+      html`<tr><th scope="row">${nameOf(block)}</th><td class="number">${shortNumber(norm)}</td><td class="number">${shortNumber(start)}</td><td class="number">${start === 0 ? "" : `${shortNumber((100 * norm) / start)} %`}</td></tr>
 `,
   );
   return html`<section><h2>Blocks</h2>

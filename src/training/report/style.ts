@@ -6,7 +6,7 @@ export const CURVE_STYLE = `
 @media screen and (prefers-color-scheme: dark) { :root {
   --look0: #c792ea; --look1: #67c5e0; --look2: #f0a069; --look3: #74d08a; --look4: #f28bb8; --look5: #b8bfc7; --look6: #e0c34a; --look7: #9db2ff; } }
 svg .curve { fill: none; stroke-width: 1.75; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
-figure svg { height: 11rem; } figure.small svg { height: 6rem; }
+figure svg { height: 11rem; overflow: visible; }
 svg .faint { stroke: var(--quiet); stroke-width: 1; opacity: .55; }
 .legend i.faint { background: var(--quiet); opacity: .55; }
 ${Array.from({ length: 8 }, (_, at) => `svg .look${at} { stroke: var(--look${at}); } .legend i.look${at} { background: var(--look${at}); } svg rect.look${at} { fill: var(--look${at}); stroke: none; }`).join("\n")}
