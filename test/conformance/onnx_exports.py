@@ -195,4 +195,5 @@ def main():
             print(f"unmade {name}: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,8 @@ export class Primitives {
 
   /** Whether anything reads this output. */
   isUsed(output: number): boolean {
-    return this.#around.used.has(this.node.output[output] ?? "");
+    const name = this.node.output[output] ?? "";
+    return name !== "" && this.#around.used.has(name);
   }
 
   /** Whether a gradient of this initializer is wanted. */
