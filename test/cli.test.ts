@@ -42,6 +42,7 @@ t.test("SOURCE OUT expands, writes plan, mask, manifest and proof, and reports i
     "mask.json",
     "model.safetensors",
     "plan.json",
+    "source.json",
     "tokenizer.json",
     "verification.json",
   ]);
@@ -60,6 +61,7 @@ t.test("a GGUF file becomes a GGUF file with its sidecars beside it", async (t) 
     "big.manifest.json",
     "big.mask.json",
     "big.plan.json",
+    "big.source.json",
     "big.verification.json",
   ]);
   t.equal((await run("verify", path.join(fixtures, "llama.gguf"), out)).code, 0);

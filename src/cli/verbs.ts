@@ -12,6 +12,7 @@ const LOADERS: Readonly<Record<string, () => Promise<Verb>>> = {
   mask: async () => (await import("./verbs/mask.ts")).maskVerb,
   evaluate: async () => (await import("./verbs/evaluate.ts")).evaluateVerb,
   train: async () => (await import("./verbs/train.ts")).trainVerb,
+  delta: async () => (await import("./verbs/delta.ts")).deltaVerb,
   push: async () => (await import("./verbs/push.ts")).pushVerb,
   doctor: async () => (await import("./verbs/doctor.ts")).doctorVerb,
   completion: async () => (await import("./verbs/completion.ts")).completionVerb,
@@ -33,6 +34,7 @@ Commands:
   inspect  SOURCE        architecture, blocks, tensors, sizes; finds identity blocks
   mask     EXPANDED      the frozen/trainable mask, in a trainer's dialect
   train    EXPANDED OUT  train the copies on a corpus, and prove that nothing else changed
+  delta    ACTION ...    extract the copies, apply them to their base, or strip them off
   push     DIR REPO      publish an expanded, proved checkpoint to the Hub with a model card
   doctor   [CHECKPOINT]  check the environment, or a checkpoint
   completion             shell completion script

@@ -5,7 +5,6 @@ import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run } from "../events.ts";
-import type { Expansion } from "../expansion/apply.ts";
 import { type Mask, maskFor } from "../expansion/mask.ts";
 import { type Plan, planFingerprint } from "../expansion/plan.ts";
 import type { RecipeName } from "../expansion/recipes/names.ts";
@@ -25,6 +24,7 @@ import {
   weightFiles,
 } from "./output.ts";
 import { type Prepared, prepare } from "./prepare.ts";
+import { sourceRecord } from "./source-files.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface Arrangement extends Prepared {
@@ -51,7 +51,7 @@ export async function* arrange(options: ExpandOptions): Run<Arrangement> {
   const { checkpoint, plan, expansion } = prepared;
   const names = outputNames(checkpoint, options.output);
   refuseInsideSource(checkpoint, names);
-  const { mask, refused, sidecars } = await handOver(expansion, plan, names, options);
+  const { mask, refused, sidecars } = await handOver(prepared, names, options);
   const files = await weightFiles(expansion, names, options.shardSize);
   const index = files.filter((file) => file.name.endsWith(".index.json"));
   const weights = files.filter((file) => !index.includes(file));
@@ -80,8 +80,7 @@ interface HandOver {
 
 /** The mask, claimed from the expanded checkpoint before a byte of it is written, so that no name is mapped backwards. */
 async function handOver(
-  expansion: Expansion,
-  plan: Plan,
+  { checkpoint, expansion, plan }: Prepared,
   names: OutputNames,
   options: ExpandOptions,
 ): Promise<HandOver> {
@@ -89,6 +88,9 @@ async function handOver(
   const copies = plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
   const mask = maskFor(expanded, expansion.checkpoint, copies, planFingerprint(plan));
   const sidecars = [jsonFile(names.sidecar("plan.json"), plan), jsonFile(names.sidecar("mask.json"), mask)];
+  sidecars.push(
+    ...(await sourceRecord(names.sidecar("source.json"), checkpoint, expansion.checkpoint, expanded, copies)),
+  );
   const refused: { recipe: RecipeName; reason: string }[] = [];
   for (const recipe of options.masks ?? []) {
     const { exportMask } = await import("../expansion/recipes/recipes.ts");

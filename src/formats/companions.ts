@@ -25,7 +25,16 @@ const WEIGHTS =
 /** State of a trainer (transformers, DeepSpeed), and the directories of its checkpoints. */
 const TRAINING = /^(?:trainer_state\.json|checkpoint-\d+|global_step\d+)$/;
 /** Left by an earlier run of this package at the top of a directory. */
-const OURS = new Set(["plan.json", "mask.json", "manifest.json", "verification.json", "metrics.jsonl", "training.html"]);
+const OURS = new Set([
+  "plan.json",
+  "mask.json",
+  "source.json",
+  "manifest.json",
+  "verification.json",
+  "metrics.jsonl",
+  "training.html",
+  "training.json",
+]);
 /** Settings of Mistral's own loader, which describe the weights beside them that are not read here (consolidated.safetensors). */
 const FOREIGN_SETTINGS = new Set(["params.json"]);
 

@@ -54,6 +54,7 @@ t.test("a directory is expanded with its settings, its tokenizer, a plan, a mask
     ...names,
     "model.onnx_data_1",
     "plan.json",
+    "source.json",
     "tokenizer.json",
     "verification.json",
   ]);

@@ -66,7 +66,7 @@ t.test("push: a dry run, a new private repository, and the same again", async (t
   const directory = copyOf(t);
   const dry = await run(hub, ["push", directory, "alice/tiny", "--private", "--dry-run"]);
   t.equal(dry.code, 0, dry.err);
-  t.match(dry.out, `target    ${hub.url}/alice/tiny (new, private)\nfiles     8: 8 new, 0 changed, 0 there already;`);
+  t.match(dry.out, `target    ${hub.url}/alice/tiny (new, private)\nfiles     9: 9 new, 0 changed, 0 there already;`);
   t.match(dry.out, "  new      model.safetensors  33.5 kB\n");
   t.ok(dry.out.endsWith("nothing was changed (--dry-run)\n"));
   t.equal(hub.repositories.size, 0);
@@ -76,7 +76,7 @@ t.test("push: a dry run, a new private repository, and the same again", async (t
   t.equal(hub.repositories.get("models/alice/tiny")?.private, true);
   await sameAs(t, hub, "alice/tiny", directory);
   const again = await run(hub, ["push", directory, "alice/tiny"]);
-  t.match(again.out, "files     8: 0 new, 0 changed, 8 there already; 0 B to send\n");
+  t.match(again.out, "files     9: 0 new, 0 changed, 9 there already; 0 B to send\n");
   t.match(again.out, "has all of it already: commit ");
   t.equal(hub.repositories.get("models/alice/tiny")?.commits.size, 2);
   const proof = (await hub.content("alice/tiny", "verification.json"))?.toString() ?? "";
@@ -112,6 +112,7 @@ t.test("a GGUF file goes with its papers, and nothing else of its directory", as
     "big.manifest.json",
     "big.mask.json",
     "big.plan.json",
+    "big.source.json",
     "big.verification.json",
   ]);
   const card = (await hub.content("alice/tiny-gguf", "README.md"))?.toString() ?? "";
@@ -131,7 +132,7 @@ t.test("the card on the Hub is extended, the one beside the weights where there 
   hub.add("alice/tiny", { "README.md": first.replace("# Local", "# Edited on the Hub") });
   fs.writeFileSync(path.join(directory, "README.md"), "# other\n");
   const again = await run(hub, ["push", directory, "alice/tiny"]);
-  t.match(again.out, "0 changed, 8 there already");
+  t.match(again.out, "0 changed, 9 there already");
   t.match((await hub.content("alice/tiny", "README.md"))?.toString() ?? "", "# Edited on the Hub");
 });
 

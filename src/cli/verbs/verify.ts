@@ -50,9 +50,8 @@ export const verifyVerb: Verb = {
   },
   examples: [
     ["verify ./Llama-3.2-1B ./expanded", "the proof again, from disk"],
-    ["verify source.gguf expanded.gguf --report proof.html", "with a page to keep"],
-    ["verify ./expanded ./trained --mode trained", "training left every frozen byte as it was"],
     ["verify base merged --mode both --report junit.xml", "run both models as well; in CI, whatever tool made AFTER"],
+    ["verify ./expanded ./trained --mode trained --report proof.html", "training left every frozen byte as it was"],
   ],
   exits:
     "0 proved, 1 refuted, 2 usage, 3 a side cannot be read, 6 onnxruntime or CUDA is missing, 7 inconclusive, 130 interrupted",
