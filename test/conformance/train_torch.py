@@ -7,11 +7,14 @@ Expanded models are trained for 50 steps here, copies trainable and the rest fro
 "not ok TITLE: WHY"; the exit status is 1 if any failed. Relative differences of losses, and of each tensor in the Euclidean norm.
 """
 
+import contextlib
+import io
 import json
 import math
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy
@@ -24,7 +27,8 @@ import expansions
 HERE = Path(__file__).resolve().parent
 STORIES = HERE.parents[2] / "shared" / "data" / "stories260K" / "hf"
 STEPS, ACCUMULATE, BATCH, CONTEXT = 50, 2, 2, 48
-RATE, DECAY, BETAS, EPSILON, CLIP = 2e-3, 0.1, (0.9, 0.95), 1e-8, 1.0
+# The gradient of a key's bias is 0 but for rounding; with a smaller epsilon AdamW would make whole steps of that noise.
+RATE, DECAY, BETAS, EPSILON, CLIP = 2e-3, 0.1, (0.9, 0.95), 1e-6, 1.0
 BOUND = 1e-4
 COMMON = {"vocab_size": 160, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 TINY = {
@@ -65,7 +69,7 @@ def make(member, work):
     config = transformers.AutoConfig.for_model(kind, **settings)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for parameter in model.parameters():
-        parameter.data += 0.02 * torch.randn_like(parameter)
+        parameter.data += 0.1 * torch.randn_like(parameter)
     folder = work / "models" / member
     model.save_pretrained(folder)
     return folder
@@ -92,7 +96,7 @@ def rates():
 def train(folder, pattern, data):
     """The losses, and the trained model's tensors under their names on the disk."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    model.train()
+    model.eval()
     copies = re.compile(pattern)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(copies.match(name) is not None)
@@ -127,6 +131,70 @@ def job_of(way, folder, output, source):
     }
 
 
+class Logits(torch.nn.Module):
+    """The model as a function of ids and mask alone."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, attention_mask):
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+
+
+def export(source, folder):
+    """The model as torch.onnx writes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager")
+    ids = torch.arange(14).reshape(2, 7)
+    names = ["input_ids", "attention_mask"]
+    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence", max=TINY["max_position_embeddings"])
+    shapes = {name: {0: batch, 1: sequence} for name in names}
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Logits(model.eval()),
+            (ids, torch.ones_like(ids)),
+            folder / "model.onnx",
+            input_names=names,
+            output_names=["logits"],
+            dynamic_shapes=shapes,
+            dynamo=True,
+        )
+    return folder / "model.onnx"
+
+
+def counterpart(mine, tensors):
+    """The tensor that one of a graph is: exporters rename weights and turn matrices around."""
+    best = (math.inf, "", None)
+    for name, theirs in tensors.items():
+        for turned in (theirs, theirs.T) if theirs.dim() == 2 else (theirs,):
+            if turned.numel() == mine.numel():
+                distance = ((mine - turned.float().flatten()).norm() / theirs.float().norm()).item()
+                best = min(best, (distance, name, turned), key=lambda found: found[0])
+    return best
+
+
+def compare_graph(output, losses, tensors, expanded):
+    """As compare, of a graph whose tensors have other names: every trained one must be another of the copies'."""
+    found = json.loads((output / "losses.json").read_text())
+    if "error" in found:
+        raise AssertionError(found["error"])
+    ours = [result["loss"] for result in found["results"]]
+    of_losses = max(abs(a - b) / abs(b) for a, b in zip(ours, losses))
+    mask = json.loads((expanded / "mask.json").read_text())["tensors"]
+    left = {name: tensors[name] for name, state in mask.items() if state == "trainable"}
+    of_weights = 0.0
+    for number in range(len(found["names"])):
+        distance, name, _ = counterpart(torch.from_numpy(numpy.fromfile(output / f"{number}.f32", numpy.float32)), left)
+        of_weights = max(of_weights, distance)
+        left.pop(name, None)
+    assert not left, f"the graph does not train {sorted(left)[:3]}"
+    text = f"losses {of_losses:.1e}, weights {of_weights:.1e}"
+    assert len(ours) == STEPS and of_losses <= BOUND and of_weights <= BOUND, text
+    return f"{text}; loss {losses[0]:.3f} to {losses[-1]:.3f}"
+
+
 def compare(output, losses, tensors, folder):
     """Worst relative differences of losses and of tensors; raises where they are above the bound."""
     found = json.loads((output / "losses.json").read_text())
@@ -134,17 +202,17 @@ def compare(output, losses, tensors, folder):
         raise AssertionError(found["error"])
     ours = [result["loss"] for result in found["results"]]
     assert len(ours) == STEPS, f"{len(ours)} steps of {STEPS}"
-    assert losses[-1] < 0.9 * losses[0], f"nothing was learned: {losses[0]:.3f} to {losses[-1]:.3f}"
+    assert losses[-1] < 0.99 * losses[0], f"nothing was learned: {losses[0]:.3f} to {losses[-1]:.3f}"
     of_losses = max(abs(a - b) / abs(b) for a, b in zip(ours, losses))
     start = load_file(folder / "model.safetensors")
-    of_weights = 0.0
+    of_weights, worst = 0.0, ""
     for number, name in enumerate(found["names"]):
         mine = torch.from_numpy(numpy.fromfile(output / f"{number}.f32", numpy.float32))
         theirs = tensors[name].float().flatten()
         assert mine.numel() == theirs.numel(), f"{name}: {mine.numel()} values, {theirs.numel()} there"
         assert not torch.equal(theirs, start[name].float().flatten()), f"{name} was not trained"
-        of_weights = max(of_weights, ((mine - theirs).norm() / theirs.norm()).item())
-    text = f"losses {of_losses:.1e}, weights {of_weights:.1e}"
+        of_weights, worst = max((of_weights, worst), (((mine - theirs).norm() / theirs.norm()).item(), name))
+    text = f"losses {of_losses:.1e}, weights {of_weights:.1e} ({worst})"
     assert of_losses <= BOUND and of_weights <= BOUND, text
     return f"{text}; loss {losses[0]:.3f} to {losses[-1]:.3f}"
 
@@ -166,7 +234,11 @@ def main():
         member: expansions.Job("train", member, {**how[member], "masks": ["torch"]}, work, sources[member])
         for member in {member for member, _ in cases}
     }
-    results = expansions.run(list(jobs.values()), work / "train")
+    graph = "llama" in jobs
+    if graph:
+        source = export(sources["llama"], work / "models" / "llama-onnx")
+        jobs_graph = expansions.Job("train", "llama-onnx", {"add": 2}, work, source)
+    results = expansions.run([*jobs.values(), *([jobs_graph] if graph else [])], work / "train")
     asked, reference = [], {}
     for member, job in jobs.items():
         why = expansions.refusal(results[job.id])
@@ -179,13 +251,22 @@ def main():
     for member, way in cases:
         output = work / "train" / f"{member}-{way.replace(' ', '-')}"
         asked.append(job_of(way, jobs[member].output, output, work / "train" / f"{member}.i64"))
+    if graph:
+        why = expansions.refusal(results[jobs_graph.id])
+        assert why is None, f"llama by torch.onnx: {why}"
+        output = work / "train" / "llama-by-torch.onnx"
+        asked.append(job_of("host", jobs_graph.output, output, work / "train" / "llama.i64"))
     (work / "train" / "jobs-steps.json").write_text(json.dumps(asked))
     subprocess.run(["npx", "tsx", HERE / "train_steps.ts", work / "train" / "jobs-steps.json"], cwd=HERE.parents[1], check=True)
+    checks = [
+        (f"{member} trained as by PyTorch, {way}", compare, member, job) for (member, way), job in zip(cases, asked)
+    ]
+    if graph:
+        checks.append(("llama as torch.onnx exports it, trained as by PyTorch", compare_graph, "llama", asked[-1]))
     failed = 0
-    for (member, way), job in zip(cases, asked):
-        title = f"{member} trained as by PyTorch, {way}"
+    for title, check, member, job in checks:
         try:
-            print(f"ok {title}: {compare(Path(job['output']), *reference[member], jobs[member].output)}", flush=True)
+            print(f"ok {title}: {check(Path(job['output']), *reference[member], jobs[member].output)}", flush=True)
         except AssertionError as error:
             failed += 1
             print(f"not ok {title}: {error}", flush=True)
