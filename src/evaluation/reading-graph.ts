@@ -125,6 +125,14 @@ export function readingFeeds({ batch, length, from, to, labels }: Spot): Values 
   };
 }
 
+/** For how many positions of one sequence a model that `withReading` made gives logits. */
+export async function positionsOf(session: Session, feeds: Values, spot: Spot): Promise<number> {
+  // Labels for one position fit whatever there is; for all of them they may not.
+  const one = { ...spot, length: 1, labels: spot.labels.subarray(0, 1) };
+  const results = await session.run({ ...feeds, ...readingFeeds(one) }, [OUTPUTS.sum]);
+  return floats(results[OUTPUTS.sum]).length;
+}
+
 /** Runs a model that `withReading` made. */
 export async function readWith(
   session: Session,

@@ -49,7 +49,7 @@ const Z = 1.959963984540054;
 /** Where the series below is too rough. */
 const FEW: Readonly<Record<number, number>> = { 1: 12.706204736, 2: 4.30265273, 3: 3.182446305, 4: 2.776445105 };
 
-/** The 97.5 % point of Student's t, by the Cornish-Fisher series (Abramowitz and Stegun 26.7.5): within 1e-4 from 5 degrees of freedom up. */
+/** The 97.5 % point of Student's t, by the Cornish-Fisher series (Abramowitz and Stegun 26.7.5): within 1e-3 from 5 degrees of freedom up. */
 export function studentT(freedom: number): number {
   const known = FEW[freedom];
   if (known !== undefined) return known;

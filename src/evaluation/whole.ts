@@ -3,13 +3,14 @@ import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { Runtime, Session } from "../runtime/runtime.ts";
+import type { Values } from "../runtime/values.ts";
 import type { Sitting } from "../verification/numeric/inputs.ts";
 import type { Twin } from "../verification/numeric/twin.ts";
 import { type Feeding, feedsFor, headSizeOf, vocabularyOf } from "../verification/numeric/whole-inputs.ts";
 import { runTwin, twinFor } from "../verification/numeric/whole-run.ts";
 import type { Norms } from "./norms.ts";
 import { Reading } from "./reading.ts";
-import { isOurs, readWith, withReading } from "./reading-graph.ts";
+import { isOurs, positionsOf, readWith, type Spot, withReading } from "./reading-graph.ts";
 import type { Runner } from "./runner.ts";
 import type { Window } from "./window.ts";
 
@@ -29,6 +30,7 @@ export class WholeRunner implements Runner {
   /** Undefined where its blocks cannot be looked at. */
   readonly #twin: Twin | undefined;
   readonly #looked = new Map<number, number>();
+  #checked = false;
 
   private constructor(checkpoint: Checkpoint, runtime: Runtime, session: Session, signal: AbortSignal | undefined) {
     this.#checkpoint = checkpoint;
@@ -68,17 +70,18 @@ export class WholeRunner implements Runner {
 
   async *read(windows: readonly Window[], norms: Norms): AsyncGenerator<number, Reading, void> {
     const reading = new Reading(windows);
+    const inputs = this.#session.inputs.filter(({ name }) => !isOurs(name));
     let at = 0;
     for (const [index, window] of windows.entries()) {
+      const { ids, labels, corpus } = window;
       const sitting = sittingOf(window);
-      this.#checkLength(window.ids.length);
-      const spot = { batch: 1, length: window.ids.length, at, from: 0, to: this.vocabulary, labels: window.labels };
-      const inputs = this.#session.inputs.filter(({ name }) => !isOurs(name));
-      const part = await readWith(this.#session, feedsFor(inputs, sitting, this.#feeding), spot);
-      if (part.sum.length !== window.ids.length) throw this.#pruned(part.sum.length, window.ids.length);
-      reading.add(part);
-      at += window.ids.length;
-      await this.#look(window.corpus, sitting, norms);
+      const spot = { batch: 1, length: ids.length, at, from: 0, to: this.vocabulary, labels };
+      this.#checkLength(ids.length);
+      const feeds = feedsFor(inputs, sitting, this.#feeding);
+      await this.#checkPositions(feeds, spot);
+      reading.add(await readWith(this.#session, feeds, spot));
+      at += ids.length;
+      await this.#look(corpus, sitting, norms);
       yield (index + 1) / windows.length;
     }
     return reading;
@@ -125,11 +128,17 @@ export class WholeRunner implements Runner {
     });
   }
 
-  #pruned(found: number, expected: number): ExpandError {
-    return new ExpandError("unsupported", `gives logits of ${found} positions for ${expected} tokens`, {
-      at: this.#checkpoint.location,
-      fix: "Export the model with logits for every token, not only for the last.",
-    });
+  /** Once: exports for generation give logits for the last token only. */
+  async #checkPositions(feeds: Values, spot: Spot): Promise<void> {
+    if (this.#checked) return;
+    const found = await positionsOf(this.#session, feeds, spot);
+    if (found !== spot.length) {
+      throw new ExpandError("unsupported", `gives logits of ${found} positions for ${spot.length} tokens`, {
+        at: this.#checkpoint.location,
+        fix: "Export the model with logits for every token, not only for the last.",
+      });
+    }
+    this.#checked = true;
   }
 }
 

@@ -119,7 +119,8 @@ function corporaOf(args: Arguments): readonly NamedCorpus[] {
     if (file === "" || name === "") {
       throw new ExpandError("usage", `--corpus takes NAME=FILE, not ${JSON.stringify(word)}`);
     }
-    const source = { path: file, ...(field === undefined ? {} : { field }) };
+    // Plain text has no fields, and may stand beside files that have.
+    const source = { path: file, ...(field === undefined || /\.txt$/i.test(file) ? {} : { field }) };
     corpora.set(name, [...(corpora.get(name) ?? []), source]);
   }
   return [...corpora].map(([name, sources]) => ({ name, sources }));
