@@ -1,7 +1,9 @@
 // A tape as a model: what its outputs need and nothing else. Never changes the tape.
+import { attribute } from "../graph/attributes.ts";
 import type { Graph } from "../graph/graph.ts";
 import {
   create,
+  type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
@@ -17,6 +19,11 @@ import {
 import { domainOf, readsOf } from "../graph/walk.ts";
 import type { Tape } from "./tape.ts";
 import type { ValueType } from "./types/type.ts";
+
+/** A number is an INT where it is whole and no `{ float }` says otherwise. */
+export type Attributes = Readonly<
+  Record<string, number | string | readonly number[] | { readonly float: number } | GraphProto>
+>;
 
 /** The oldest IR version whose readers must know opset 23. */
 const IR_VERSION = 11n;
@@ -76,4 +83,24 @@ export function nodeLike(
 ): NodeProto {
   const { name, opType, domain, overload, docString, input, output, attribute } = node;
   return create(NodeProtoSchema, { name, opType, domain, overload, docString, input, output, attribute, ...changes });
+}
+
+/** A node that is called as its first output. */
+export function nodeOf(
+  { domain, opType }: { readonly domain: string; readonly opType: string },
+  input: readonly string[],
+  output: readonly string[],
+  attributes: Attributes,
+): NodeProto {
+  return create(NodeProtoSchema, {
+    name: output.find((name) => name !== "") ?? "",
+    domain,
+    opType,
+    input: [...input],
+    output: [...output],
+    attribute: Object.entries(attributes).map(([key, value]) => {
+      const isFloat = typeof value === "object" && "float" in value;
+      return isFloat ? attribute(key, value.float, "float") : attribute(key, value);
+    }),
+  });
 }

@@ -7,11 +7,12 @@ import { inlineFunctions } from "../graph/inline.ts";
 import { clone, create, type NodeProto, OnnxType, type TensorProto, TensorProtoSchema } from "../graph/onnx.ts";
 import { sortNodes } from "../graph/sort.ts";
 import { onnxTypeOf } from "../graph/types.ts";
-import { domainOf, readsOf } from "../graph/walk.ts";
+import { definitionsOf, domainOf, readsOf } from "../graph/walk.ts";
 import type { Value, Values } from "../runtime/values.ts";
 import type { ByteSource } from "../tensor/source.ts";
+import { chosenBranches } from "./branches.ts";
 import { DTYPES } from "./evaluate.ts";
-import { tensorFrom } from "./numbers.ts";
+import { numbersIn, tensorFrom } from "./numbers.ts";
 import { RAISED, raised } from "./raise.ts";
 import type { ValueType } from "./types/type.ts";
 
@@ -23,7 +24,6 @@ export interface Plain {
   readonly outputs: readonly string[];
   /** Nodes that the outputs need, in topological order. */
   readonly nodes: readonly NodeProto[];
-  readonly graph: readonly NodeProto[];
   /** Initializers that are not known: in files, or said to vary. */
   readonly weights: ReadonlyMap<string, TensorProto>;
   readonly constants: ReadonlyMap<string, TensorProto>;
@@ -37,43 +37,52 @@ export interface Fixing {
   readonly wanted: readonly string[];
 }
 
+/** Throws "unsupported" for operators of versions before 13, "input" where an input has no example. */
 export function normalise(source: Graph, { feeds, varying, wanted }: Fixing): Plain {
   const { model, files } = inlineFunctions(source);
   const { graph } = model;
   if (graph === undefined)
     throw new ExpandError("damaged", "has no graph", { at: "the model", fix: "Export the model again." });
-  const versions = new Map(model.opsetImport.map(({ domain, version }) => [domainOf(domain), Number(version)]));
-  const opset = versions.get("") ?? 1;
-  versions.delete("");
+  const domains = new Map(model.opsetImport.map(({ domain, version }) => [domainOf(domain), Number(version)]));
+  const opset = domains.get("") ?? 1;
+  domains.delete("");
   const split: Split = { weights: new Map(), constants: new Map(), types: new Map() };
   for (const tensor of graph.initializer) sortIn(split, tensor, varying);
-  const nodes = graph.node.filter((node) => !takeConstant(split, node, varying));
-  const inputs: string[] = [];
-  for (const { name } of graph.input) {
-    if (split.weights.has(name) || (split.constants.has(name) && feeds[name] === undefined)) continue;
-    const value = feeds[name];
-    if (value === undefined) throw new ExpandError("input", "has no example value", { at: `input ${quote(name)}` });
-    const tensor = tensorOfValue(name, value);
-    if (!varying.has(name)) split.constants.set(name, tensor);
-    else {
-      split.types.set(name, { type: tensor.dataType, shape: value.shape });
-      inputs.push(name);
-    }
-  }
+  const inputs = graph.input.flatMap(({ name }) => (takeInput(split, name, feeds[name], varying) ? [name] : []));
+  const plain = withoutConstants(split, graph.node, varying);
+  const branches = chosenBranches(plain, new Set(definitionsOf(graph)), (name) => holds(split.constants.get(name)));
+  for (const tensor of branches.initializers) sortIn(split, tensor, varying);
+  const nodes = sortNodes(withoutConstants(split, branches.nodes, varying));
   const outputs = new Set(graph.output.map(({ name }) => name));
   for (const name of wanted)
     if (!outputs.has(name)) throw new ExpandError("bug", `the graph has no output ${quote(name)}`);
-  const needed = raised(neededBy(sortNodes(nodes), wanted), opset, split.constants);
-  return {
-    opset: Math.max(opset, RAISED),
-    domains: versions,
-    files,
-    inputs,
-    outputs: wanted,
-    nodes: needed,
-    graph: needed,
-    ...split,
-  };
+  const needed = raised(neededBy(nodes, wanted), opset, split.constants);
+  return { opset: Math.max(opset, RAISED), domains, files, inputs, outputs: wanted, nodes: needed, ...split };
+}
+
+/** True for an input that stays one. */
+function takeInput(split: Split, name: string, value: Value | undefined, varying: ReadonlySet<string>): boolean {
+  // Before IR version 4 weights are inputs, too.
+  if (value === undefined && (split.weights.has(name) || split.constants.has(name))) return false;
+  if (value === undefined) {
+    throw new ExpandError("input", "has no example value", {
+      at: `input ${quote(name)}`,
+      fix: "Give a value of the type and shape that the model is to run with.",
+    });
+  }
+  const tensor = tensorOfValue(name, value);
+  if (varying.has(name)) split.types.set(name, { type: tensor.dataType, shape: value.shape });
+  else split.constants.set(name, tensor);
+  return varying.has(name);
+}
+
+function withoutConstants(split: Split, nodes: readonly NodeProto[], varying: ReadonlySet<string>): NodeProto[] {
+  return nodes.filter((node) => !takeConstant(split, node, varying));
+}
+
+function holds(condition: TensorProto | undefined): boolean | undefined {
+  const value = condition === undefined ? undefined : numbersIn(condition)?.[0];
+  return value === undefined ? undefined : value !== 0;
 }
 
 interface Split {

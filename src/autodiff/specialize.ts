@@ -14,7 +14,7 @@ import { numbersIn } from "./numbers.ts";
 import { askTypes } from "./probe.ts";
 import { foldedShape, simpler } from "./simplify.ts";
 import { Tape } from "./tape.ts";
-import { typeRowOf } from "./types/index.ts";
+import { typesOf } from "./types/index.ts";
 import { NeedsConstant, type ValueType } from "./types/type.ts";
 
 export type OpenModel = (model: Uint8Array) => Promise<Session>;
@@ -71,7 +71,7 @@ class Specializer {
       if (this.#waiting.length === before && !evaluated) this.#refuse();
     }
     await this.#evaluate();
-    const { graph, opset, domains, files, weights, inputs, outputs } = this.#graph;
+    const { opset, domains, files, weights, inputs, outputs } = this.#graph;
     const initializers = new Map([...weights, ...this.#constants]);
     const { varying } = this.#options;
     return new Tape({
@@ -82,7 +82,7 @@ class Specializer {
       outputs,
       initializers,
       varying,
-      nodes: this.#order(graph),
+      nodes: this.#order(),
       types: this.#types,
     });
   }
@@ -104,7 +104,6 @@ class Specializer {
     }
     if (!readsOf(node).every((name) => this.#types.has(name))) return false;
     const types = await this.#typesOf(node);
-    if (types === undefined) return false;
     for (const [at, name] of node.output.entries()) {
       const type = types[at];
       if (name !== "" && type !== undefined) this.#types.set(name, type);
@@ -120,30 +119,24 @@ class Specializer {
     return true;
   }
 
-  async #typesOf(node: NodeProto): Promise<readonly ValueType[] | undefined> {
-    const row = typeRowOf(node);
-    const type = (index: number): ValueType => {
-      const found = this.#types.get(node.input[index] ?? "");
+  async #typesOf(node: NodeProto): Promise<readonly ValueType[]> {
+    const typeOf = (name: string): ValueType => {
+      const found = this.#types.get(name);
       if (found !== undefined) return found;
-      throw new ExpandError("damaged", `has no input ${index}`, {
-        at: nodeLabel(node),
-        fix: "Export the model again.",
-      });
+      throw new ExpandError("damaged", "lacks an input", { at: nodeLabel(node), fix: "Export the model again." });
     };
-    const numbers = (index: number): readonly number[] => {
-      const tensor = this.#constants.get(node.input[index] ?? "");
-      const values = tensor === undefined ? undefined : numbersIn(tensor);
-      if (values === undefined) throw new NeedsConstant(index);
-      return values;
+    const numbersOf = (name: string): readonly number[] | undefined => {
+      const tensor = this.#constants.get(name);
+      return tensor === undefined ? undefined : numbersIn(tensor);
     };
-    if (row === undefined)
-      return askTypes(node, { ...this.#graph, types: this.#types, constants: this.#constants }, this.#options.open);
     try {
-      return row({ node, opset: this.#graph.opset, type, numbers, has: (index) => (node.input[index] ?? "") !== "" });
+      const types = typesOf(node, this.#graph.opset, { typeOf, numbersOf });
+      if (types !== undefined) return types;
     } catch (error) {
       if (error instanceof NeedsConstant) refuseData(node, error.input);
       throw error;
     }
+    return askTypes(node, { ...this.#graph, types: this.#types, constants: this.#constants }, this.#options.open);
   }
 
   /** Runs the frozen nodes that are pending; true when there were any. */
@@ -169,9 +162,9 @@ class Specializer {
   }
 
   /** Kept nodes were taken over several rounds; their first order was one. */
-  #order(graph: readonly NodeProto[]): readonly NodeProto[] {
+  #order(): readonly NodeProto[] {
     const kept = new Set(this.#kept);
-    return graph.filter((node) => kept.has(node));
+    return this.#graph.nodes.filter((node) => kept.has(node));
   }
 
   #refuse(): never {

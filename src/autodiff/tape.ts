@@ -1,20 +1,17 @@
 // A flat list of nodes over values of known type and static shape, which gradients are appended to. Never reads a weight.
 import { ExpandError, quote } from "../errors.ts";
-import { attribute, nodeLabel } from "../graph/attributes.ts";
+import { nodeLabel } from "../graph/attributes.ts";
 import type { Graph } from "../graph/graph.ts";
-import { create, type GraphProto, type NodeProto, NodeProtoSchema, OnnxType, type TensorProto } from "../graph/onnx.ts";
+import { type NodeProto, OnnxType, type TensorProto } from "../graph/onnx.ts";
 import type { ByteSource } from "../tensor/source.ts";
-import { graphOf, nodeLike } from "./message.ts";
+import { type Attributes, graphOf, nodeLike, nodeOf } from "./message.ts";
+import { Naming } from "./names.ts";
 import { FLOATS, numbersIn, tensorFrom } from "./numbers.ts";
-import { typeRowOf } from "./types/index.ts";
+import { typesOf } from "./types/index.ts";
 import { NeedsConstant, type ValueType } from "./types/type.ts";
 
+export type { Attributes } from "./message.ts";
 export type { ValueType } from "./types/type.ts";
-/** A number is an INT where it is whole and no `{ float }` says otherwise. */
-export type Attributes = Readonly<
-  Record<string, number | string | readonly number[] | { readonly float: number } | GraphProto>
->;
-
 export interface TapeParts {
   readonly opset: number;
   /** Versions of other domains than ai.onnx. */
@@ -44,9 +41,8 @@ export class Tape {
   readonly #replaced = new Map<string, string>();
   readonly #makers = new Map<string, NodeProto>();
   readonly #constants = new Map<string, string>();
-  readonly #counts = new Map<string, number>();
+  readonly #names = new Naming((name) => this.#types.has(name));
   #nodes: NodeProto[];
-  #scope = "";
 
   constructor(parts: TapeParts) {
     this.opset = parts.opset;
@@ -122,13 +118,7 @@ export class Tape {
 
   /** Names made inside of `make` begin with `scope`, behind those of the scopes around. */
   within<T>(scope: string, make: () => T): T {
-    const outer = this.#scope;
-    this.#scope = outer === "" ? scope : `${outer}/${scope}`;
-    try {
-      return make();
-    } finally {
-      this.#scope = outer;
-    }
+    return this.#names.within(scope, make);
   }
 
   /** Appends a node with one output: "Add", or "com.microsoft.FusedMatMul". Input "" is one that is left out. */
@@ -146,25 +136,21 @@ export class Tape {
     const dot = operator.lastIndexOf(".");
     const opType = operator.slice(dot + 1);
     const wanted = typeof outputs === "number" ? new Array<boolean>(outputs).fill(true) : outputs;
-    const names = wanted.map((is) => (is ? this.#fresh(opType) : ""));
-    const node = create(NodeProtoSchema, {
-      name: names.find((name) => name !== "") ?? "",
-      domain: dot < 0 ? "" : operator.slice(0, dot),
-      opType,
-      input: inputs.map((name) => this.resolve(name)),
-      output: names,
-      attribute: Object.entries(attributes).map(([key, value]) => {
-        const isFloat = typeof value === "object" && "float" in value;
-        return isFloat ? attribute(key, value.float, "float") : attribute(key, value);
-      }),
-    });
+    const names = wanted.map((is) => (is ? this.#names.fresh(opType) : ""));
+    const domain = dot < 0 ? "" : operator.slice(0, dot);
+    const node = nodeOf(
+      { domain, opType },
+      inputs.map((name) => this.resolve(name)),
+      names,
+      attributes,
+    );
     this.append(node, this.infer(node));
     return names;
   }
 
   /** A copy of a node, of the same types, reading and making values of other names. */
   again(node: NodeProto, inputs: readonly string[]): readonly string[] {
-    const output = node.output.map((name) => (name === "" ? "" : this.#fresh(node.opType)));
+    const output = node.output.map((name) => (name === "" ? "" : this.#names.fresh(node.opType)));
     const name = output.find((each) => each !== "") ?? "";
     const copy = nodeLike(node, { name, input: [...inputs], output });
     this.append(
@@ -193,7 +179,7 @@ export class Tape {
     const key = `${type}[${dims}]${list.map((value) => (Object.is(value, -0) ? "-0" : value))}`;
     const known = this.#constants.get(key);
     if (known !== undefined) return known;
-    const name = this.initializer(tensorFrom(this.#freshIn("constant"), type, dims, list));
+    const name = this.initializer(tensorFrom(this.#names.freshOutside("constant"), type, dims, list));
     this.#constants.set(key, name);
     return name;
   }
@@ -268,23 +254,16 @@ export class Tape {
 
   /** Types of a node's outputs by the table of operators. Throws "bug" for an operator that is not in it. */
   infer(node: NodeProto): readonly ValueType[] {
-    const row = typeRowOf(node);
-    if (row === undefined)
-      throw new ExpandError("bug", "is of an operator whose types nobody knows", { at: nodeLabel(node) });
+    const bug = (what: string) => new ExpandError("bug", what, { at: nodeLabel(node) });
     try {
-      return row({
-        node,
-        opset: this.opset,
-        type: (index) => this.typeOf(node.input[index] ?? ""),
-        has: (index) => (node.input[index] ?? "") !== "",
-        numbers: (index) => this.numbersOf(node.input[index] ?? "") ?? needsConstant(index),
-      });
+      const lookup = { typeOf: (name: string) => this.typeOf(name), numbersOf: (name: string) => this.numbersOf(name) };
+      const types = typesOf(node, this.opset, lookup);
+      if (types !== undefined) return types;
     } catch (error) {
       if (!(error instanceof NeedsConstant)) throw error;
-      throw new ExpandError("bug", `takes its shape from input ${error.input}, which is no constant`, {
-        at: nodeLabel(node),
-      });
+      throw bug(`takes its shape from input ${error.input}, which is no constant`);
     }
+    throw bug("is of an operator whose types nobody knows");
   }
 
   /** What the outputs need, as a model. Weights stay where they lie. */
@@ -297,21 +276,4 @@ export class Tape {
     if (input.every((name, at) => name === node.input[at])) return node;
     return nodeLike(node, { input });
   }
-
-  #fresh(op: string): string {
-    return this.#freshIn(this.#scope === "" ? op : `${this.#scope}/${op}`);
-  }
-
-  #freshIn(stem: string): string {
-    for (;;) {
-      const count = this.#counts.get(stem) ?? 0;
-      this.#counts.set(stem, count + 1);
-      const name = `@${stem}${count === 0 ? "" : `_${count}`}`;
-      if (!this.#types.has(name)) return name;
-    }
-  }
-}
-
-function needsConstant(index: number): never {
-  throw new NeedsConstant(index);
 }

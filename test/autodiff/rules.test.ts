@@ -369,10 +369,7 @@ t.test("every rule gives the slope that central differences give", async (t) => 
     t.ok(cases.length > 0, `${op} has a case`);
     let worst = 0;
     for (const each of cases) {
-      const error = await worstError(each).catch((e) => {
-        t.comment(String(e));
-        return NaN;
-      });
+      const error = await worstError(each);
       const bound = each.single === undefined ? BOUND : SINGLE_BOUND;
       if (!(error <= bound))
         t.fail(`${op} ${each.what ?? ""}: relative error ${error.toExponential(1)}, at most ${bound}`);
@@ -383,7 +380,7 @@ t.test("every rule gives the slope that central differences give", async (t) => 
 });
 
 /** Products of matrices in f32, as they are trained: turned by FusedMatMul, against Transpose and MatMul in float64. */
-const PRODUCTS = [
+const PRODUCTS: readonly (Pick<Case, "op" | "attributes"> & { what: string; a: number[]; b: number[] })[] = [
   { op: "MatMul", what: "two batches", a: [2, 2, 3], b: [2, 3, 2], attributes: {} },
   { op: "MatMul", what: "a batch that is stretched", a: [2, 1, 2, 3], b: [3, 3, 2], attributes: {} },
   ...[0, 1].flatMap((transA) =>
@@ -407,14 +404,13 @@ t.test("products turned by flags have the gradients of products that are turned 
   let worst = 0;
   for (const { op, what, a, b, attributes } of PRODUCTS) {
     const inputs = [of(a), of(b)];
-    const single = await gradientsOf(build({ op, inputs, attributes }, OnnxType.FLOAT));
-    const double = await gradientsOf(build({ op, inputs, attributes, plain: true }, OnnxType.DOUBLE));
+    const product = { op, inputs, attributes: attributes ?? {} };
+    const single = await gradientsOf(build(product, OnnxType.FLOAT));
+    const double = await gradientsOf(build({ ...product, plain: true }, OnnxType.DOUBLE));
     for (const [name, expected] of Object.entries(double)) {
-      const scale = Math.max(...Array.from(expected.data, (value) => Math.abs(Number(value))));
-      const errors = Array.from(
-        expected.data,
-        (value, at) => Math.abs(Number(value) - Number(single[name]?.data[at])) / scale,
-      );
+      const slopes = Array.from(expected.data as ArrayLike<number>);
+      const scale = Math.max(...slopes.map(Math.abs));
+      const errors = slopes.map((value, at) => Math.abs(value - Number(single[name]?.data[at])) / scale);
       const error = Math.max(...errors);
       if (!(error <= SINGLE_BOUND)) t.fail(`${op} ${what}: ${name} differs by ${error.toExponential(1)}`);
       worst = Math.max(worst, error);
