@@ -4,6 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { fingerprint } from "../checkpoint/fingerprint.ts";
+import type { CorpusSource } from "../corpus/corpus.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { JsonDocument, type JsonValue } from "../json.ts";
@@ -11,7 +12,9 @@ import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
 import { isInside } from "../storage/output.ts";
 import { writeFiles } from "../storage/write.ts";
 import type { TensorRef } from "../tensor/reference.ts";
+import { replaceFile } from "../training/durable.ts";
 import { trainedCheckpoint } from "../training/result.ts";
+import { SUMMARY_SCHEMA, type TrainingSummary } from "../training/summary.ts";
 import { openingPath, refuseInsideSource, refuseSourceFiles } from "./arrangement.ts";
 import {
   companionFiles,
@@ -145,26 +148,41 @@ function removeStale(directory: string, name: string, size: number): void {
   if (stat?.isFile() && stat.size === size && isInside(file, directory)) fs.rmSync(file);
 }
 
+/** training.json, after the proof: it says how that ended. */
+export function saveSummary(
+  { names }: TrainOutput,
+  summary: Omit<TrainingSummary, "schema" | "corpora">,
+  corpora: readonly CorpusSource[],
+): void {
+  const file = path.join(names.directory, names.sidecar("training.json"));
+  const named = corpora.map(({ path: corpus, weight }) => ({
+    name: path.basename(corpus),
+    ...(weight === undefined ? {} : { weight }),
+  }));
+  replaceFile(file, `${JSON.stringify({ schema: SUMMARY_SCHEMA, ...summary, corpora: named }, null, 2)}\n`);
+}
+
 interface Papers {
   readonly small: readonly FilePlan[];
   readonly plan: string;
   readonly repository: { readonly repo: string; readonly commit: string } | undefined;
 }
 
-/** The plan and the mask as they were, what happened, and where the model came from. */
+/** The plan, the source's layout and the mask as they were, what happened, and where the model came from. */
 async function papers(
   base: Checkpoint,
   { names, metrics, page }: TrainOutput,
   trainables: Trainables,
 ): Promise<Papers> {
-  const plan = findPaper(base, "plan.json");
+  const kept = ["source.json", "plan.json"].map((name) => ({ name, source: findPaper(base, name) }));
   const small = [
     textFile(names.sidecar("mask.json"), Buffer.from(trainables.mask).toString("utf8")),
     textFile(path.basename(metrics), fs.readFileSync(metrics, "utf8")),
     textFile(path.basename(page), fs.readFileSync(page, "utf8")),
   ];
-  if (plan !== undefined) {
-    small.unshift(textFile(names.sidecar("plan.json"), Buffer.from(await plan.read(0, plan.size)).toString("utf8")));
+  for (const { name, source } of kept) {
+    if (source === undefined) continue;
+    small.unshift(textFile(names.sidecar(name), Buffer.from(await source.read(0, source.size)).toString("utf8")));
   }
   const manifest = await manifestOf(base);
   const stated = manifest?.get(["plan"]);

@@ -18,7 +18,14 @@ import { openTrainer, type Trainer, type TrainerOptions } from "../training/step
 import type { VerificationReport } from "../verification/report.ts";
 import { verifyTrained } from "../verification/trained.ts";
 import { saveProof } from "./expand.ts";
-import { claimTrainOutput, releaseTrainOutput, type TrainOutput, trainOutput, writeResult } from "./train-output.ts";
+import {
+  claimTrainOutput,
+  releaseTrainOutput,
+  saveSummary,
+  type TrainOutput,
+  trainOutput,
+  writeResult,
+} from "./train-output.ts";
 import { setUp, type TrainSetup, type TrainSetupOptions, trainerOptions } from "./train-setup.ts";
 
 export interface TrainOptions extends TrainSetupOptions {
@@ -116,16 +123,28 @@ async function* finishRun(
   const before: Checkpoint = await openCheckpoint(options.source);
   const verification = yield* verifyTrained(before, await openCheckpoint(output), trainables.names, options);
   saveProof(out.names, verification);
-  if (verification.verdict === "trained") fs.rmSync(out.state, { recursive: true });
   const { step, tokens, skipped, seconds } = progress;
+  const { batch, accumulate, context, dtype, clip, schedule, adam } = recipe;
+  const results = { ...summary(lines, recipe.steps), blocks: trainables.blocks };
+  saveSummary(
+    out,
+    {
+      ...{ steps: step, tokens, seconds, batch, accumulate, context, dtype, decay: adam.decay },
+      schedule: { kind: schedule.kind, peak: schedule.peak, warmup: schedule.warmup },
+      ...(clip === undefined ? {} : { clip }),
+      ...results,
+      verdict: verification.verdict,
+    },
+    options.corpora,
+  );
+  if (verification.verdict === "trained") fs.rmSync(out.state, { recursive: true });
   const values = [...saved.weights.values()].reduce((sum, { bytes }) => sum + bytes / 4, 0);
   return {
     output,
     recipe,
     progress: { step, tokens, skipped, seconds },
     parameters: { tensors: saved.weights.size, values },
-    blocks: trainables.blocks,
-    ...summary(lines, recipe.steps),
+    ...results,
     files,
     verification,
   };
