@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-if ! nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader; then
+if ! nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null; then
   echo "no NVIDIA GPU was found: nothing of this was tried" >&2
   exit 77
 fi
