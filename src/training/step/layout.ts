@@ -1,6 +1,7 @@
 // What all layouts share: the state that outlives a step, and the loss without a gradient. Makes no steps itself.
 import type { Batch } from "../../corpus/batch.ts";
 import { ExpandError } from "../../errors.ts";
+import { OnnxType } from "../../graph/onnx.ts";
 import type { Session } from "../../runtime/runtime.ts";
 import type { Value, Values } from "../../runtime/values.ts";
 import { SCALE_START, type ScaleState } from "../optimizer/scale.ts";
@@ -57,17 +58,24 @@ export abstract class LayoutTrainer implements Trainer {
 }
 
 /** Inputs of one forward pass. Throws "bug" for a batch of another size than the graph. */
-export function feedsOf({ options, ids }: Prepared, batch: Batch, weight: number): Values {
+export function feedsOf(prepared: Prepared, batch: Batch, weight: number): Values {
+  const { options, ids } = prepared;
   if (batch.batch !== options.batch || batch.context !== options.context) {
     const found = `[${batch.batch}, ${batch.context}]`;
     throw new ExpandError("bug", `a batch is ${found}; the graph takes [${options.batch}, ${options.context}]`);
   }
   const shape = [batch.batch, batch.context];
   return {
-    [ids]: { dtype: "int64", shape, data: batch.ids },
+    [ids]: idsValue(prepared, shape, batch.ids),
     [LABELS]: { dtype: "int64", shape, data: batch.labels },
     [WEIGHT]: scalar(weight),
   };
+}
+
+/** Token ids in the type that the model takes. */
+export function idsValue({ tape, ids }: Prepared, shape: readonly number[], data: BigInt64Array): Value {
+  if (tape.typeOf(ids).type === OnnxType.INT64) return { dtype: "int64", shape, data };
+  return { dtype: "int32", shape, data: Int32Array.from(data, Number) };
 }
 
 export function scalar(value: number): Value {

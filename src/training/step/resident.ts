@@ -5,7 +5,7 @@ import type { Session } from "../../runtime/runtime.ts";
 import type { Value, Values } from "../../runtime/values.ts";
 import { coefficientsOf } from "../optimizer/adamw.ts";
 import { nextScale } from "../optimizer/scale.ts";
-import { countedIn, LayoutTrainer, scalar, scalarIn } from "./layout.ts";
+import { countedIn, idsValue, LayoutTrainer, scalar, scalarIn } from "./layout.ts";
 import type { Prepared } from "./prepare.ts";
 import {
   LOOP,
@@ -215,20 +215,23 @@ export class LoopTrainer extends ResidentTrainer {
 
 /** Ids and labels [...front, micro-batches, batch, context]; what is missing at the end is zeros that no step reads. */
 function batchFeeds(
-  { options }: Prepared,
+  prepared: Prepared,
   batches: readonly Batch[],
   front: readonly number[],
   name: (name: string) => string,
 ): Values {
-  const { accumulate, batch, context } = options;
+  const { accumulate, batch, context } = prepared.options;
   const shape = [...front, accumulate, batch, context];
-  const each = batch * context;
-  const joined = (which: "ids" | "labels"): Value => {
-    const data = new BigInt64Array(shape.reduce((product, size) => product * size, 1));
-    for (const [at, one] of batches.entries()) data.set(one[which], at * each);
-    return { dtype: "int64", shape, data };
+  const ids = new BigInt64Array(shape.reduce((product, size) => product * size, 1));
+  const labels = new BigInt64Array(ids.length);
+  for (const [at, one] of batches.entries()) {
+    ids.set(one.ids, at * batch * context);
+    labels.set(one.labels, at * batch * context);
+  }
+  return {
+    [name(STEP.ids)]: idsValue(prepared, shape, ids),
+    [name(STEP.labels)]: { dtype: "int64", shape, data: labels },
   };
-  return { [name(STEP.ids)]: joined("ids"), [name(STEP.labels)]: joined("labels") };
 }
 
 function count(value: number): Value {

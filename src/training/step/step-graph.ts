@@ -62,7 +62,8 @@ export function emitStep(prepared: Prepared): Step {
   const gradients = emitGradients(prepared);
   const each = inputs.map((input) => gradients.get(input) ?? "");
   const shape = [accumulate, batch, context];
-  for (const name of [STEP.ids, STEP.labels]) tape.input(name, { type: OnnxType.INT64, shape });
+  tape.input(STEP.ids, { type: tape.typeOf(prepared.ids).type, shape });
+  tape.input(STEP.labels, { type: OnnxType.INT64, shape });
   const { weight, keep, size, root, scale } = STEP;
   for (const name of [weight, keep, size, root, scale]) tape.input(name, NUMBER);
   for (const { input, shape } of store.parts) {
@@ -222,7 +223,7 @@ function perStep(
 ): Region["nodes"] {
   const row = "training/loop/sizes";
   const shape = [most, accumulate, batch, context];
-  for (const name of [STEP.ids, STEP.labels]) tape.input(stepsOf(name), { type: OnnxType.INT64, shape });
+  for (const name of [STEP.ids, STEP.labels]) tape.input(stepsOf(name), { type: tape.typeOf(name).type, shape });
   for (const name of [STEP.weight, STEP.keep, STEP.root])
     tape.input(stepsOf(name), { type: OnnxType.FLOAT, shape: [most] });
   tape.input(stepsOf(STEP.size), { type: OnnxType.FLOAT, shape: [most, most] });
