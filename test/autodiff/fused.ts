@@ -16,7 +16,7 @@ export interface FusedCase {
   readonly inputs: Readonly<Record<string, Source>>;
   /** Version of ai.onnx; 23 unless given. */
   readonly opset?: number;
-  /** What it is lowered to has no kernels for f64. */
+  /** What it is lowered to has no kernels for f64, or none that compute to its precision. */
   readonly isSingle?: boolean;
 }
 
@@ -86,23 +86,15 @@ const one = (title: string, operator: string, given: Given = {}, more: More = {}
 const SINGLE: More = { isSingle: true };
 
 const ACTIVATIONS: readonly FusedCase[] = [
-  one("Gelu", "Gelu", {}, SINGLE),
-  one("Gelu by tanh", "Gelu", { approximate: "tanh" }),
   one("Gelu of com.microsoft", "com.microsoft.Gelu", {}, SINGLE),
   fused("BiasGelu", "y = com.microsoft.BiasGelu(x, b)", { x: X, b: GAIN }, {}, SINGLE),
-  fused("FastGelu with a bias", "y = com.microsoft.FastGelu(x, b)", { x: X, b: GAIN }),
-  one("FastGelu", "com.microsoft.FastGelu"),
+  fused("FastGelu with a bias", "y = com.microsoft.FastGelu(x, b)", { x: X, b: GAIN }, {}, SINGLE),
+  one("FastGelu", "com.microsoft.FastGelu", {}, SINGLE),
   one("QuickGelu", "com.microsoft.QuickGelu"),
   one("QuickGelu as silu", "com.microsoft.QuickGelu", { alpha: float(1) }),
-  one("Softplus", "Softplus"),
-  one("Mish", "Mish"),
-  one("HardSigmoid", "HardSigmoid", { alpha: float(0.5) }),
-  one("HardSwish", "HardSwish"),
-  one("LeakyRelu", "LeakyRelu", { alpha: float(0.1) }),
-  one("Elu", "Elu", { alpha: float(0.7) }),
-  one("Celu", "Celu", { alpha: float(0.7) }),
-  one("Selu", "Selu"),
-  one("Softsign", "Softsign"),
+  one("Mish", "Mish", {}, SINGLE),
+  one("Celu", "Celu", { alpha: float(0.7) }, SINGLE),
+  one("Selu", "Selu", {}, SINGLE),
 ];
 
 const TURN = { x: of(B, 3, S, H), c: frozen(B, S, H / 2), s: frozen(B, S, H / 2) };
@@ -330,3 +322,63 @@ export const FUSED: readonly FusedCase[] = [
   ...GATHER,
   ...QUANTIZED,
 ];
+
+/** Forms that are refused, each with the reason. */
+export const REFUSED: readonly (readonly [reason: string, FusedCase])[] = [
+  [
+    "gives its output 1 to other nodes",
+    fused("", "y, m = com.microsoft.SkipLayerNormalization(x, k, g)", { x: X, k: X, g: GAIN }),
+  ],
+  ["packs sequences of different lengths", turning({ is_packed_batching: 1 })],
+  ["scales what it turns", turning({ scale: float(2) })],
+  ["turns 4 values of a head by 3 angles", turning({ rotary_embedding_dim: 4, num_heads: 2 })],
+  [
+    "has keys of different lengths (nonpad_kv_seqlen)",
+    fused("", "y = Attention(q, k, v, _, _, _, n)", { ...QKV, n: whole("int64", [B], [5, 4]) }),
+  ],
+  [
+    "reads a cache of shape [2,2,1,8]",
+    fused("", "y = Attention(q, k, v, _, e, f)", { ...QKV, e: of(B, 2, 1, H), f: of(B, 2, 1, H) }),
+  ],
+  ["has a mask for 4 keys and 5 keys", fused("", "y = Attention(q, k, v, m)", { ...QKV, m: of(S, 4) })],
+  ["gives its output 3 to other nodes", fused("", "y, _, _, p = Attention(q, k, v)", QKV)],
+  [
+    "has sequence lengths that depend on the tokens",
+    fused("", `y = ${GQA}(q, k, v, _, _, l, t)`, { ...GROUPED, l: of(B) }, COUNT),
+  ],
+  [
+    "has 3 tokens in a sequence of 5",
+    fused("", `y = ${GQA}(q, k, v, _, _, l, t)`, { ...GROUPED, l: whole("int32", [B], [S - 1, 2]) }, COUNT),
+  ],
+  ["packs queries, keys and values", fused("", `y = ${MHA}(q)`, { q: of(B, S, 2, 3, H) }, { num_heads: 2 })],
+  [
+    "adds a bias to keys of rank 4",
+    fused("", `y = ${MHA}(q, k, v, b)`, { q: of(B, S, 2 * H), k: of(B, 2, S, H), v: of(B, 2, S, H), b: of(6 * H) }),
+  ],
+  ["turns its queries and keys", projecting("x, w, b", {}, { do_rotary: 1 })],
+  ["has a mask of shape [2,2,5,5]", projecting("x, w, b, m", { m: whole("int32", [2, 2, S, S], []) }, {})],
+  ["has its columns in another order (g_idx)", packed("x, w, s, _, g", { g: whole("int32", [64], []) })],
+  ["has weights of 2 bits", packed("x, w, s", {}, { bits: 2 })],
+  ["has zero points that are not whole", packed("x, w, s, z", { z: of(6, 2) })],
+  [
+    "has rows of 1 zero points, an odd number",
+    packed("x, w, s, z", { s: frozen(6, 1), z: bytes([6]) }, { block_size: 64 }),
+  ],
+  ["has a weight that other nodes make", packed("x, w, s", { w: of(6, 2, 16) })],
+  ['computes "bii,bi->bi"', einsum("bii,bi->bi", [2, 3, 3], [2, 3])],
+  ['computes "...ij,jk->...ik"', einsum("...ij,jk->...ik", [2, 3, 4], [4, 5])],
+];
+
+function turning(given: Given): FusedCase {
+  return fused("", "y = com.microsoft.RotaryEmbedding(x, p, c, s)", { x: of(B, S, 12), ...TABLE }, given);
+}
+
+function projecting(call: string, inputs: Inputs, given: Given): FusedCase {
+  const all = { x: X, w: of(H, 24), b: of(24), ...inputs };
+  return fused("", `y = com.microsoft.Attention(${call})`, all, { num_heads: 2, ...given });
+}
+
+function packed(call: string, inputs: Inputs, given: Given = {}): FusedCase {
+  const all = { x: of(B, S, 64), w: bytes([6, 2, 16]), s: frozen(6, 2), ...inputs };
+  return nBits("", call, all, { K: 64, N: 6, bits: 4, block_size: 32, ...given });
+}

@@ -18,8 +18,8 @@ import {
 } from "../../src/graph/onnx.ts";
 import { openRuntime, type Runtime } from "../../src/runtime/runtime.ts";
 import type { Values } from "../../src/runtime/values.ts";
-import { opset } from "../graph/models.ts";
-import { FUSED, type FusedCase, type Source } from "./fused.ts";
+import { node, opset } from "../graph/models.ts";
+import { FUSED, type FusedCase, REFUSED, type Source } from "./fused.ts";
 
 /** Largest difference from the fused operator, by the root mean square of what it gives: both round every step to f32. */
 const ROUNDING = 3e-6;
@@ -228,7 +228,7 @@ async function slope(f: (by: number) => Promise<number>, step: number): Promise<
 }
 
 /** Numbers of an input that are moved one by one; all of them are moved together, in a direction drawn at random. */
-const SINGLE_MOVES = 12;
+const SINGLE_MOVES = 6;
 
 /** Slopes along some directions, beside what the gradient says of them. */
 async function slopes({
@@ -288,3 +288,73 @@ t.test(
     t.comment(`worst relative error in float64: ${worst.toExponential(1)}`);
   },
 );
+
+const EXPORT_AGAIN = "Export the model for whole sequences, without that, and expand it again.";
+const FLOATS = "Expand an export of the model with float weights: its copies are float, and can be trained.";
+
+t.test("forms of known operators through which no gradient is known are refused with the reason", (t) => {
+  for (const [reason, fused] of REFUSED) {
+    const { opType } = fused.node;
+    const at = `node making "y" (${opType})`;
+    t.throws(
+      () => lower(tapeOf(fused, {}, "float32")),
+      new ExpandError("unsupported", `${reason}; no gradient is known through that`, {
+        at,
+        fix: opType === "MatMulNBits" ? FLOATS : EXPORT_AGAIN,
+      }),
+      reason,
+    );
+  }
+  t.end();
+});
+
+const QUANTIZED = FUSED.find(({ title }) => title === "MatMulNBits, 4 bits");
+const NORM = FUSED.find(({ title }) => title === "RMSNormalization");
+
+t.test("a quantized weight stays frozen", (t) => {
+  if (QUANTIZED === undefined) throw new Error("no such case");
+  t.throws(
+    () => lower(tapeOf(QUANTIZED, {}, "float32"), ["x", "s"]),
+    new ExpandError("unsupported", "reads s, which is quantized and was to be trained", {
+      at: 'node making "y" (MatMulNBits)',
+      fix: FLOATS,
+    }),
+  );
+  t.end();
+});
+
+t.test("a node that lacks an input is called damaged", (t) => {
+  if (NORM === undefined) throw new Error("no such case");
+  const tape = tapeOf({ ...NORM, node: node("y = RMSNormalization(_, g)") }, {}, "float32");
+  t.throws(
+    () => lower(tape),
+    new ExpandError("damaged", "lacks its input 0", {
+      at: 'node making "y" (RMSNormalization)',
+      fix: "Export the model again.",
+    }),
+  );
+  t.end();
+});
+
+t.test("nodes that no gradient passes stay fused", (t) => {
+  const [x, y, z] = [1, 2, 3].map((at) => node(`v${at} = RMSNormalization(v${at - 1}, g${at})`));
+  if (x === undefined || y === undefined || z === undefined) throw new Error("three nodes were made");
+  const type = { type: OnnxType.FLOAT, shape: [2, 4] };
+  const gains = [1, 2, 3].map((at) => [`g${at}`, tensorFrom(`g${at}`, OnnxType.FLOAT, [4], [1, 1, 1, 1])] as const);
+  const tape = new Tape({
+    opset: 23,
+    domains: new Map(),
+    files: new Map(),
+    inputs: ["v0"],
+    outputs: ["v3"],
+    initializers: new Map(gains),
+    varying: new Set(["g2"]),
+    nodes: [x, y, z],
+    types: new Map([0, 1, 2, 3].map((at) => [`v${at}`, type])),
+  });
+  const ops = lower(tape, ["g2"]).nodes.map(({ opType }) => opType);
+  t.equal(ops.filter((op) => op === "RMSNormalization").length, 1, "the one before the trainable weight");
+  t.equal(ops[0], "RMSNormalization");
+  t.equal(ops.filter((op) => op === "Sqrt").length, 2, "the others are taken apart");
+  t.end();
+});

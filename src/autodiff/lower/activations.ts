@@ -1,26 +1,21 @@
-// Activations in elementary steps, one line of mathematics each; in f32 or wider, so that a power of a half-precision value cannot overflow.
+// Activations in terms of others for which gradients are known; in f32 or wider, so that no power of a half-precision value overflows.
 import type { Lowering, Primitives } from "./primitives.ts";
 
 export const ACTIVATIONS: Readonly<Record<string, Lowering>> = {
-  Gelu: (at) => mapped(at, (x) => (at.string("approximate", "none") === "tanh" ? geluTanh(at, x) : gelu(at, x))),
-  BiasGelu: (at) => mapped(at, (x) => gelu(at, x)),
-  FastGelu: (at) => mapped(at, (x) => geluTanh(at, x)),
-  QuickGelu: (at) => mapped(at, (x) => gated(at, x, at.float("alpha", 1.702))),
-  Swish: (at) => mapped(at, (x) => gated(at, x, at.float("alpha", 1))),
-  Softplus: (at) => mapped(at, (x) => softplus(at, x)),
+  Gelu: (at) => (at.node.domain === "com.microsoft" || isHalf(at) ? gelu(at, approximation(at)) : undefined),
+  BiasGelu: (at) => gelu(at, "none"),
+  FastGelu: (at) => gelu(at, "tanh"),
+  QuickGelu: (at) => gated(at, at.float("alpha", 1.702)),
+  Swish: (at) => gated(at, at.float("alpha", 1)),
   // x tanh(softplus(x))
-  Mish: (at) => mapped(at, (x) => at.op("Mul", [x, at.op("Tanh", [softplus(at, x)])])),
-  HardSigmoid: (at) => mapped(at, (x) => ramp(at, x, at.float("alpha", 0.2), at.float("beta", 0.5))),
-  // x clip(x/6 + 1/2, 0, 1)
-  HardSwish: (at) => mapped(at, (x) => at.op("Mul", [x, ramp(at, x, 1 / 6, 0.5)])),
-  LeakyRelu: (at) =>
-    mapped(at, (x) => at.op("Sub", [at.op("Relu", [x]), times(at, below(at, x), at.float("alpha", 0.01))])),
-  Elu: (at) => mapped(at, (x) => elu(at, x, at.float("alpha", 1), 1)),
-  Celu: (at) => mapped(at, (x) => elu(at, x, at.float("alpha", 1), 1 / at.float("alpha", 1))),
-  Selu: (at) =>
-    mapped(at, (x) => times(at, elu(at, x, at.float("alpha", SELU_ALPHA), 1), at.float("gamma", SELU_GAMMA))),
-  // x / (1 + |x|)
-  Softsign: (at) => mapped(at, (x) => at.op("Div", [x, at.op("Add", [at.op("Abs", [x]), at.number(1, x)])])),
+  Mish: (at) => mapped(at, (x) => at.op("Mul", [x, at.op("Tanh", [at.op("Softplus", [x])])])),
+  // alpha elu(x / alpha)
+  Celu: (at) => {
+    const alpha = at.float("alpha", 1);
+    return mapped(at, (x) => times(at, elu(at, times(at, x, 1 / alpha), 1), alpha));
+  },
+  // gamma elu(x)
+  Selu: (at) => mapped(at, (x) => times(at, elu(at, x, at.float("alpha", SELU_ALPHA)), at.float("gamma", SELU_GAMMA))),
 };
 
 /** Defaults of the operator, which its text has in f32. */
@@ -35,45 +30,26 @@ function mapped(at: Primitives, make: (x: string) => string): readonly string[] 
   return [at.like(make(at.wide(sum)), x)];
 }
 
-/** x (1 + erf(x / sqrt 2)) / 2 */
-function gelu(at: Primitives, x: string): string {
-  const bell = at.op("Erf", [times(at, x, Math.SQRT1_2)]);
-  return at.op("Mul", [times(at, x, 0.5), at.op("Add", [bell, at.number(1, x)])]);
+function gelu(at: Primitives, approximate: string): readonly string[] {
+  return mapped(at, (x) => at.op("Gelu", [x], { approximate }));
 }
 
-/** x (1 + tanh(u)) / 2 = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x³) */
-function geluTanh(at: Primitives, x: string): string {
-  const slope = 2 * Math.sqrt(2 / Math.PI);
-  const curve = at.op("Add", [times(at, at.op("Mul", [x, x]), slope * 0.044715), at.number(slope, x)]);
-  return at.op("Mul", [x, at.op("Sigmoid", [at.op("Mul", [x, curve])])]);
+/** com.microsoft's has no such attribute. */
+function approximation(at: Primitives): string {
+  return at.string("approximate", "none");
 }
 
 /** x sigmoid(alpha x) */
-function gated(at: Primitives, x: string, alpha: number): string {
-  return at.op("Mul", [x, at.op("Sigmoid", [times(at, x, alpha)])]);
+function gated(at: Primitives, alpha: number): readonly string[] {
+  return mapped(at, (x) => at.op("Mul", [x, at.op("Sigmoid", [times(at, x, alpha)])]));
 }
 
-/** log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)) */
-function softplus(at: Primitives, x: string): string {
-  const small = at.op("Exp", [at.op("Neg", [at.op("Abs", [x])])]);
-  return at.op("Add", [at.op("Relu", [x]), at.op("Log", [at.op("Add", [small, at.number(1, x)])])]);
+function elu(at: Primitives, x: string, alpha: number): string {
+  return at.op("Elu", [x], { alpha: { float: alpha } });
 }
 
-/** clip(alpha x + beta, 0, 1) */
-function ramp(at: Primitives, x: string, alpha: number, beta: number): string {
-  const line = at.op("Add", [times(at, x, alpha), at.number(beta, x)]);
-  return at.op("Clip", [line, at.number(0, x), at.number(1, x)]);
-}
-
-/** max(x, 0) + alpha (exp(inner min(x, 0)) - 1) */
-function elu(at: Primitives, x: string, alpha: number, inner: number): string {
-  const power = at.op("Exp", [times(at, below(at, x), -inner)]);
-  return at.op("Add", [at.op("Relu", [x]), times(at, at.op("Sub", [power, at.number(1, x)]), alpha)]);
-}
-
-/** max(-x, 0) */
-function below(at: Primitives, x: string): string {
-  return at.op("Relu", [at.op("Neg", [x])]);
+function isHalf(at: Primitives): boolean {
+  return at.wideType(at.value(0)) !== at.type(at.value(0));
 }
 
 function times(at: Primitives, x: string, factor: number): string {

@@ -39,11 +39,6 @@ export function lower(tape: Tape, wanted?: readonly string[]): Tape {
   return tape;
 }
 
-/** Whether `lower` knows how to take this node apart. */
-export function isComposite(node: NodeProto): boolean {
-  return loweringOf(node) !== undefined;
-}
-
 function loweringOf({ domain, opType }: NodeProto): Lowering | undefined {
   if (domainOf(domain) === "") return STANDARD.get(opType);
   return domain === "com.microsoft" ? CONTRIB.get(opType) : undefined;

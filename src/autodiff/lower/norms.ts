@@ -69,28 +69,28 @@ function axesOf(at: Primitives, x: string): readonly number[] {
 
 function rmsOf(at: Primitives, x: string, axes: readonly number[]): Normed {
   const wide = at.wide(x);
-  return divided(at, x, wide, at.op("Mul", [wide, wide]), axes);
+  return divided(at, x, wide, axes);
 }
 
 function layerOf(at: Primitives, x: string, axes: readonly number[]): Normed & { readonly mean: string } {
   const wide = at.wide(x);
-  const mean = meanOf(at, wide, axes);
+  const mean = meanOf(at, "ReduceSum", wide, axes);
   const centred = at.op("Sub", [wide, mean]);
-  return { mean, ...divided(at, x, centred, at.op("Mul", [centred, centred]), axes) };
+  return { mean, ...divided(at, x, centred, axes) };
 }
 
-/** value / sqrt(mean(squares) + epsilon), in the type of `x`. */
-function divided(at: Primitives, x: string, value: string, squares: string, axes: readonly number[]): Normed {
-  const square = at.op("Add", [meanOf(at, squares, axes), at.number(at.float("epsilon", 1e-5), squares)]);
-  const inverse = at.op("Div", [at.number(1, square), at.op("Sqrt", [square])]);
+/** value / sqrt(mean(value²) + epsilon), in the type of `x`. */
+function divided(at: Primitives, x: string, value: string, axes: readonly number[]): Normed {
+  const mean = meanOf(at, "ReduceSumSquare", value, axes);
+  const square = at.op("Add", [mean, at.number(at.float("epsilon", 1e-5), value)]);
+  const inverse = at.op("Div", [at.number(1, value), at.op("Sqrt", [square])]);
   return { normed: at.like(at.op("Mul", [value, inverse]), x), inverse };
 }
 
-/** A sum by 1/n: CUDA has no ReduceMean of bf16 values, and none is needed. */
-function meanOf(at: Primitives, value: string, axes: readonly number[]): string {
+/** A sum by 1/n. */
+function meanOf(at: Primitives, sum: "ReduceSum" | "ReduceSumSquare", value: string, axes: readonly number[]): string {
   const count = axes.reduce((product, axis) => product * (at.shape(value).at(axis) ?? 1), 1);
-  const sum = at.op("ReduceSum", [value, at.ints(axes)], { keepdims: 1 });
-  return at.op("Mul", [sum, at.number(1 / count, value)]);
+  return at.op("Mul", [at.op(sum, [value, at.ints(axes)], { keepdims: 1 }), at.number(1 / count, value)]);
 }
 
 function scaled(at: Primitives, value: string, gain: number): string {

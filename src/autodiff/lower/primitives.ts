@@ -154,9 +154,8 @@ export function gathered(at: Primitives, table: string, places: string, axis = 0
 }
 
 /** The reason why a node cannot be taken apart. */
-export function refused(at: Primitives, why: string): ExpandError {
-  return new ExpandError("unsupported", `${why}; no gradient is known through that`, {
-    at: at.label,
-    fix: "Export the model for whole sequences, without that, and expand it again.",
-  });
+export function refused(at: Primitives, why: string, fix = EXPORT_AGAIN): ExpandError {
+  return new ExpandError("unsupported", `${why}; no gradient is known through that`, { at: at.label, fix });
 }
+
+const EXPORT_AGAIN = "Export the model for whole sequences, without that, and expand it again.";

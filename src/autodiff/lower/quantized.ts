@@ -6,13 +6,15 @@ import { type Lowering, type Primitives, refused } from "./primitives.ts";
 
 export const QUANTIZED: Readonly<Record<string, Lowering>> = { MatMulNBits: multiplied };
 
+const FLOATS = "Expand an export of the model with float weights: its copies are float, and can be trained.";
+
 /** Two values of 4 bits a byte, the first in the low bits: as ONNX packs UINT4. */
 const TYPES: Readonly<Record<number, OnnxType>> = { 4: OnnxType.UINT4, 8: OnnxType.UINT8 };
 
 /** y = x Wᵀ + bias, W [N, K] in blocks along K. */
 function multiplied(at: Primitives): readonly string[] {
   for (const index of [1, 2, 3]) requireFrozen(at, at.input(index));
-  if (at.input(4) !== undefined) throw refused(at, "has its columns in another order (g_idx)");
+  if (at.input(4) !== undefined) throw refused(at, "has its columns in another order (g_idx)", FLOATS);
   const x = at.value(0);
   const [inputs, outputs] = [at.int("K", 0), at.int("N", 0)];
   const flat = at.reshape(x, [
@@ -33,7 +35,7 @@ function weightOf(at: Primitives, inputs: number): string {
   const [rows, blocks] = [at.int("N", 0), Math.ceil(inputs / block)];
   const bits = at.int("bits", 4);
   const type = TYPES[bits];
-  if (type === undefined) throw refused(at, `has weights of ${bits} bits`);
+  if (type === undefined) throw refused(at, `has weights of ${bits} bits`, FLOATS);
   return at.shared(`weight ${at.node.input.slice(1, 4)}`, () => {
     const packed = at.value(1);
     const codes = seenAs(at, packed, type, [rows, blocks * block]);
@@ -64,10 +66,10 @@ function zeroPoints(at: Primitives, type: OnnxType, rows: number, blocks: number
       at.tape.initializer(create(TensorProtoSchema, { name, dataType: type, dims, rawData })),
     );
   }
-  if (at.type(given) !== OnnxType.UINT8) throw refused(at, "has zero points that are not whole");
+  if (at.type(given) !== OnnxType.UINT8) throw refused(at, "has zero points that are not whole", FLOATS);
   // Every row begins at a byte of its own.
   if (isPacked && blocks % 2 === 1 && rows > 1)
-    throw refused(at, `has zero points for ${blocks} blocks, an odd number`);
+    throw refused(at, `has rows of ${blocks} zero points, an odd number`, FLOATS);
   return seenAs(at, given, type, [rows, blocks]);
 }
 
@@ -75,7 +77,7 @@ function zeroPoints(at: Primitives, type: OnnxType, rows: number, blocks: number
 function seenAs(at: Primitives, name: string, type: OnnxType, shape: readonly number[]): string {
   return at.shared(`codes ${name}`, () => {
     const tensor: TensorProto | undefined = at.tape.initializers.get(name);
-    if (tensor === undefined) throw refused(at, "has a weight that other nodes make");
+    if (tensor === undefined) throw refused(at, "has a weight that other nodes make", FLOATS);
     const seen = clone(TensorProtoSchema, tensor);
     seen.name = `@codes/${name}`;
     seen.dataType = type;
@@ -88,6 +90,6 @@ function requireFrozen(at: Primitives, name: string | undefined): void {
   if (name === undefined || !at.isWanted(name)) return;
   throw new ExpandError("unsupported", `reads ${name}, which is quantized and was to be trained`, {
     at: at.label,
-    fix: "Expand an export of the model with float weights: its copies are float, and can be trained.",
+    fix: FLOATS,
   });
 }
