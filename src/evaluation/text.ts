@@ -1,5 +1,5 @@
 // Corpora as windows, by one tokenizer: always in the same order, so that every model reads the same.
-import { IGNORED } from "../corpus/batch.ts";
+import { setImmediate } from "node:timers/promises";
 import { type CorpusSource, openCorpus } from "../corpus/corpus.ts";
 import type { Tokenizer } from "../corpus/tokenizer.ts";
 import { ExpandError, throwIfAborted } from "../errors.ts";
@@ -40,38 +40,39 @@ export async function readText(
   const windows: Window[] = [];
   const bytes: number[] = [];
   for (const [corpus, { name, sources }] of corpora.entries()) {
-    const start = windows.length;
-    windows.push(...(await readWindows(tokenizer, corpus, sources, options)));
-    if (windows.length === start) {
+    const read = await readCorpus(tokenizer, corpus, sources, options);
+    if (read.windows.length === 0) {
       const fix = "Name a file with at least two tokens of text.";
       throw new ExpandError("input", "has no token that could be predicted", { at: `corpus ${name}`, fix });
     }
-    bytes.push(windows.slice(start).reduce((sum, window) => sum + bytesIn(window, tokenizer), 0));
+    for (const window of read.windows) windows.push(window);
+    bytes.push(read.bytes);
   }
   return { tokenizer: tokenizer.digest, windows, bytes };
 }
 
-async function readWindows(
+async function readCorpus(
   tokenizer: Tokenizer,
   number: number,
   sources: readonly CorpusSource[],
   { context, tokens, seed, signal }: TextOptions,
-): Promise<readonly Window[]> {
+): Promise<{ readonly windows: readonly Window[]; readonly bytes: number }> {
   const order = { seed: seed ?? 0, shuffle: seed !== undefined, repeat: false, ...(signal && { signal }) };
   const corpus = await openCorpus(sources, { tokenizer, batch: 1, context, ...order });
   const windows: Window[] = [];
-  let counted = 0;
+  let [counted, bytes] = [0, 0];
   for await (const { batch } of corpus.batches()) {
+    // What comes of memory alone lets no signal in.
+    await setImmediate();
     throwIfAborted(signal);
-    const window = {
-      corpus: number,
-      ids: Int32Array.from(batch.ids, Number),
-      labels: Int32Array.from(batch.labels, Number),
-    };
-    if (window.labels.every((label) => label === IGNORED)) continue;
+    const ids = Int32Array.from(batch.ids, Number);
+    const window = { corpus: number, ids, labels: Int32Array.from(batch.labels, Number) };
+    const own = countedIn(window);
+    if (own === 0) continue;
     windows.push(window);
-    counted += countedIn(window);
+    bytes += bytesIn(window, tokenizer);
+    counted += own;
     if (counted >= tokens) break;
   }
-  return windows;
+  return { windows, bytes };
 }

@@ -1,5 +1,6 @@
 // What is made of logits: losses and ranks merged over runs of the vocabulary, means with intervals, token shift, bytes, norms.
 import t from "tap";
+import { Terminal } from "../../src/cli/terminal.ts";
 import { Norms } from "../../src/evaluation/norms.ts";
 import { BEST, LOWEST, type PartialReading, Reading } from "../../src/evaluation/reading.ts";
 import { shiftOf } from "../../src/evaluation/shift.ts";
@@ -155,4 +156,17 @@ t.test("norms are root mean squares of states and of what blocks add; what is no
   const root = Math.sqrt;
   t.same(norms.of(0), { tokens: 2, embedding: root(12.5), blocks: [{ state: root(26), added: root(2.5) }] });
   t.equal(norms.of(1), undefined);
+});
+
+t.test("progress says the share, the rate and the time left, on the live line only", async (t) => {
+  const written = (isTTY: boolean): string => {
+    let err = "";
+    const streams = { out: { write: () => undefined }, err: { write: (text: string) => (err += text), isTTY } };
+    const terminal = new Terminal(streams, { quiet: false, verbose: false, progress: true, color: false });
+    terminal.onEvent({ kind: "phase", name: "read with model" });
+    terminal.onEvent({ kind: "tokens", done: 250, total: 1000 });
+    return err;
+  };
+  t.match(written(true), /read with model 25% of 1 K tokens, [\d.]+ ?K? tokens\/s, \d+ s left$/);
+  t.equal(written(false), "read with model\n");
 });

@@ -11,7 +11,7 @@ import { changeText, estimate, NOTES, number, runText, shiftText, warningsOf } f
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'";
 const OWN_STYLE = `
 .verdict { --tone: var(--original); }
-td.picture { min-width: 9rem; } td.picture svg { width: 100%; height: 1.4rem; display: block; }
+td.picture { min-width: 5rem; } td.picture svg { width: 100%; height: 1.4rem; display: block; }
 .picture .range { stroke: var(--original); stroke-width: 3; vector-effect: non-scaling-stroke; }
 .picture .base { stroke: var(--quiet); stroke-dasharray: 3 3; vector-effect: non-scaling-stroke; }
 .picture .value { stroke: var(--ink); stroke-width: 3; vector-effect: non-scaling-stroke; }

@@ -1,13 +1,17 @@
 // What every rendering of an evaluation says in the same words. Pure functions from numbers to text; no markup.
 import type { CorpusResult, Estimate, EvaluatedModel, EvaluationReport, TokenShift } from "../report.ts";
 
-/** Four significant digits: "3.512", "50380000" as "5.038e+7". */
+/** Four significant digits: "3.512", "5.620", "50380000" as "5.038e+7". */
 export function number(value: number): string {
   if (!Number.isFinite(value)) return "not finite";
-  const rounded = Number(value.toPrecision(4));
-  return Math.abs(rounded) >= 1e6 || (rounded !== 0 && Math.abs(rounded) < 1e-4)
-    ? rounded.toExponential()
-    : String(rounded);
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  return size >= 999_950 || size < 1e-4 ? value.toExponential(3) : plainDigits(value.toPrecision(4));
+}
+
+/** Of five digits and more, where the language would write an exponent. */
+function plainDigits(text: string): string {
+  return text.includes("e") ? String(Number(text)) : text;
 }
 
 /** "3.512 [3.402, 3.625]". */
