@@ -6,6 +6,7 @@ import {
   damaged,
   type FileMetaData,
   loadParquet,
+  orDamaged,
   type ParquetLibrary,
   type RowGroup,
   type SchemaElement,
@@ -36,10 +37,21 @@ const MAGIC = "PAR1";
 /** Footers of data sets have some kilobytes; each row group takes about 100 bytes per column. */
 const MAX_FOOTER = 2 ** 26;
 const MIN_SIZE = 12;
+const CANNOT = "the footer cannot be read";
 
 export async function openParquetColumn(source: ByteSource, field: string | undefined): Promise<ParquetColumn> {
   const library = await loadParquet();
   const { metadata, footer } = await readFooter(library, source);
+  return orDamaged(source, CANNOT, () => columnOf(library, source, metadata, field, footer));
+}
+
+function columnOf(
+  library: ParquetLibrary,
+  source: ByteSource,
+  metadata: FileMetaData,
+  field: string | undefined,
+  footer: number,
+): ParquetColumn {
   const columns = topLevel(source, metadata.schema);
   const names = columns.map(({ name }) => name);
   const chosen = chooseField(
@@ -75,14 +87,10 @@ async function readFooter(
     unsupported(source, `the footer has ${length} bytes, more than ${MAX_FOOTER}`, "larger row groups");
   const footer = source.size - 8 - length;
   const bytes = await source.read(footer, length + 8);
-  if (thriftEnd(bytes.subarray(0, length), 0) === undefined) damaged(source, "the footer cannot be read");
-  try {
-    // Statistics are parsed with the rest; none is needed, and a cut one must not stop anything.
-    const parsers = { jsonFromBytes: () => undefined };
-    return { metadata: library.parquetMetadata(bytes, { geoparquet: false, parsers }), footer };
-  } catch (cause) {
-    return damaged(source, "the footer cannot be read", cause);
-  }
+  if (thriftEnd(bytes.subarray(0, length), 0) === undefined) damaged(source, CANNOT);
+  // Statistics are parsed with the rest; none is needed, and a cut one must not stop anything.
+  const options = { geoparquet: false, parsers: { jsonFromBytes: () => undefined } };
+  return { metadata: orDamaged(source, CANNOT, () => library.parquetMetadata(bytes, options)), footer };
 }
 
 /** The root's children; what is below them is left out. */
@@ -91,6 +99,8 @@ function topLevel(source: ByteSource, schema: readonly SchemaElement[]): readonl
   const end = (at: number, depth: number): number => {
     const element = schema[at];
     if (element === undefined || depth > 64) return damaged(source, "the schema in the footer ends early");
+    if (typeof element.name !== "string")
+      return damaged(source, "the schema in the footer has a column without a name");
     if (depth === 1) columns.push(element);
     let next = at + 1;
     for (let child = 0; child < (element.num_children ?? 0); child++) next = end(next, depth + 1);

@@ -61,6 +61,16 @@ export function damaged(source: ByteSource, message: string, cause?: unknown): n
   throw new ExpandError("damaged", message, { at: source.name, fix: "Download or write the file again.", cause });
 }
 
+/** What a decoder makes of bytes. Whatever it throws, it throws because of them: fields may be of any type, or missing. */
+export function orDamaged<Result>(source: ByteSource, message: string, decode: () => Result): Result {
+  try {
+    return decode();
+  } catch (cause) {
+    if (cause instanceof ExpandError) throw cause;
+    return damaged(source, `${message}: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+  }
+}
+
 export function unsupported(source: ByteSource, message: string, instead: string): never {
   throw new ExpandError("unsupported", message, { at: source.name, fix: `Write the file again with ${instead}.` });
 }

@@ -1,10 +1,9 @@
 // One column of a Parquet file as documents: row group by row group, page by page, so that a page is all that is in memory. Whatever a page's
 // header claims is held against the file before anything is allocated for it.
-import { ExpandError } from "../errors.ts";
 import type { ByteSource } from "../tensor/source.ts";
 import { type Document, pieces, type TextFile } from "./document.ts";
 import { type ColumnChunk, openParquetColumn, type ParquetColumn } from "./parquet-column.ts";
-import { damaged, type PageHeader, unsupported } from "./parquet-library.ts";
+import { damaged, orDamaged, type PageHeader, unsupported } from "./parquet-library.ts";
 import { deltaLengthValues, dictionaryValues, hybrid, PageFault, plainValues, viewOf } from "./parquet-values.ts";
 import { thriftEnd } from "./thrift.ts";
 
@@ -82,7 +81,10 @@ async function headerAt(
   for (let length = HEADER; ; length *= 16) {
     const bytes = await source.read(at, Math.min(length, chunk.to - at));
     const end = thriftEnd(bytes, 0);
-    if (end !== undefined) return { header: library.parquetHeader({ view: viewOf(bytes), offset: 0 }), from: at + end };
+    if (end !== undefined) {
+      const reader = { view: viewOf(bytes), offset: 0 };
+      return { header: orDamaged(source, "a page has no header", () => library.parquetHeader(reader)), from: at + end };
+    }
     if (bytes.length < length || length >= MAX_HEADER) damaged(source, `has no page header at byte ${at}`);
   }
 }
@@ -194,15 +196,8 @@ function textOf(bytes: Uint8Array): string {
   return decoder.decode(bytes);
 }
 
-/** Whatever a decoder throws, it throws because of these bytes. */
 function decoded<Values>({ source }: Page, decode: () => Values): Values {
-  try {
-    return decode();
-  } catch (cause) {
-    if (cause instanceof ExpandError) throw cause;
-    const message = cause instanceof Error ? cause.message : String(cause);
-    return damaged(source, `a page cannot be decoded: ${message}`, cause);
-  }
+  return orDamaged(source, "a page cannot be decoded", decode);
 }
 
 function isCount(value: unknown): value is number {

@@ -1,0 +1,259 @@
+// Token ids of small tokenizers of each kind, what begins and ends a text, and what is refused rather than nearly computed. Python's ids are
+// compared in conformance/corpus.py.
+import t from "tap";
+import { openTokenizer, type Tokenizer, tokenizerAmong } from "../../src/corpus/tokenizer.ts";
+import { memorySource } from "../../src/tensor/source.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+
+const json = (name: string, value: unknown) => memorySource(name, Buffer.from(JSON.stringify(value)));
+
+function open(file: unknown, config?: unknown): Promise<Tokenizer> {
+  const tokenizer = json("tokenizer.json", file);
+  return openTokenizer(
+    config === undefined ? { tokenizer } : { tokenizer, config: json("tokenizer_config.json", config) },
+  );
+}
+
+const numbered = (...tokens: readonly string[]): Json => Object.fromEntries(tokens.map((token, id) => [token, id]));
+const special = (id: number, content: string): Json => ({ id, content, special: true, normalized: false });
+const bpe = (vocab: Json, merges: unknown, more: Json = {}): Json => ({ type: "BPE", vocab, merges, ...more });
+const split = (pattern: Json, behavior: string, invert = false): Json => ({ type: "Split", pattern, behavior, invert });
+
+const LETTERS = bpe(numbered("a", "b", "c", "ab", "Ġ", "Ġab", "1", "2"), ["a b", "Ġ ab"]);
+const MARKED = bpe(
+  numbered("a", "b", "▁", "ab", "▁ab", "<0xC3>", "<0xA9>", "▁▁"),
+  [
+    ["a", "b"],
+    ["▁", "ab"],
+    ["▁", "▁"],
+  ],
+  {
+    byte_fallback: true,
+  },
+);
+const BYTE_LEVEL = { type: "ByteLevel", add_prefix_space: false, use_regex: true };
+const PREPENDED = {
+  type: "Sequence",
+  normalizers: [
+    { type: "Prepend", prepend: "▁" },
+    { type: "Replace", pattern: { String: " " }, content: "▁" },
+  ],
+};
+
+t.test("byte pairs, words and spaces are those of the library in Rust", async (t) => {
+  const cases: readonly (readonly [what: string, file: Json, text: string, ids: readonly number[]])[] = [
+    ["GPT-2's words", { model: LETTERS, pre_tokenizer: BYTE_LEVEL }, "ab abc ab1", [3, 5, 2, 5, 6]],
+    [
+      "no type, as in older files",
+      { model: { ...LETTERS, type: undefined }, pre_tokenizer: BYTE_LEVEL },
+      "ab ab",
+      [3, 5],
+    ],
+    ["a space before", { model: LETTERS, pre_tokenizer: { ...BYTE_LEVEL, add_prefix_space: true } }, "ab", [5]],
+    [
+      "digits one by one, of every script",
+      {
+        model: bpe(numbered("Â", "²", "Â²", "1"), ["Â ²"]),
+        pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "Digits", individual_digits: true }, BYTE_LEVEL] },
+      },
+      "²²1",
+      [2, 2, 3],
+    ],
+    [
+      "a pattern in Rust's words",
+      {
+        model: LETTERS,
+        pre_tokenizer: {
+          type: "Sequence",
+          pretokenizers: [
+            split({ Regex: "(?i:AB)| ?\\p{L}+|\\p{N}" }, "Isolated"),
+            { ...BYTE_LEVEL, use_regex: false },
+          ],
+        },
+      },
+      "ab1 ab",
+      [3, 6, 5],
+    ],
+    ["SentencePiece, bytes for what is unknown", { model: MARKED, normalizer: PREPENDED }, "ab é ab", [4, 2, 5, 6, 4]],
+    ["runs of spaces", { model: MARKED, normalizer: PREPENDED }, "ab   ab", [4, 7, 4]],
+    ["nothing is put before nothing", { model: MARKED, normalizer: PREPENDED }, "", []],
+    [
+      "Gemma's split behind spaces",
+      { model: LETTERS, pre_tokenizer: split({ String: "1" }, "MergedWithPrevious") },
+      "ab1ab",
+      [3, 6, 3],
+    ],
+    ["Metaspace", { model: MARKED, pre_tokenizer: { type: "Metaspace", replacement: "▁" } }, "ab ab", [4, 4]],
+    ["words alone", { model: LETTERS, pre_tokenizer: split({ Regex: "[^ ]+" }, "Removed", true) }, "ab ab", [3, 3]],
+    ["what is between", { model: LETTERS, pre_tokenizer: split({ Regex: " " }, "Removed") }, "ab ab", [3, 3]],
+    [
+      "a replacement with a dollar",
+      {
+        model: bpe(numbered("$", "&", "a"), []),
+        normalizer: { type: "Replace", pattern: { String: "b" }, content: "$&" },
+      },
+      "ab",
+      [2, 0, 1],
+    ],
+    [
+      "a sigma at the end of a word",
+      { model: bpe(numbered("σ", "ς"), []), normalizer: { type: "Lowercase" } },
+      "ΣΣ",
+      [0, 0],
+    ],
+    [
+      "BERT",
+      {
+        model: {
+          type: "WordPiece",
+          vocab: numbered("[UNK]", "ab", "##c", ",", "中"),
+          unk_token: "[UNK]",
+          continuing_subword_prefix: "##",
+        },
+        normalizer: {
+          type: "BertNormalizer",
+          clean_text: true,
+          handle_chinese_chars: true,
+          strip_accents: null,
+          lowercase: true,
+        },
+        pre_tokenizer: { type: "BertPreTokenizer" },
+      },
+      "ÁBC,, ab中x",
+      [1, 2, 3, 3, 1, 4, 0],
+    ],
+    [
+      "unigram",
+      {
+        model: {
+          type: "Unigram",
+          unk_id: 0,
+          vocab: [
+            ["<unk>", 0],
+            ["▁", -2],
+            ["a", -3],
+            ["▁a", -1],
+            ["aa", -1.5],
+          ],
+        },
+        pre_tokenizer: { type: "Metaspace", replacement: "▁", prepend_scheme: "always" },
+      },
+      "aaa ax",
+      [3, 4, 3, 0],
+    ],
+    [
+      "tokens that are written out",
+      { model: LETTERS, pre_tokenizer: BYTE_LEVEL, added_tokens: [special(9, "</s>")] },
+      "ab</s>ab",
+      [3, 9, 3],
+    ],
+  ];
+  for (const [what, file, text, ids] of cases) t.same((await open(file)).encode(text), ids, what);
+});
+
+const TEMPLATE = {
+  type: "TemplateProcessing",
+  single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+};
+const MARKS = [special(10, "<s>"), special(11, "</s>")];
+const NAMES = { bos_token: "<s>", eos_token: { content: "</s>", special: true } };
+
+t.test(
+  "a document begins as settings or template say, and ends with the end of text wherever it is named",
+  async (t) => {
+    const plain = { model: LETTERS, added_tokens: MARKS };
+    const templated = { ...plain, post_processor: { type: "Sequence", processors: [TEMPLATE] } };
+    const roberta = { ...plain, post_processor: { type: "RobertaProcessing", cls: ["<s>", 10], sep: ["</s>", 11] } };
+    const cases: readonly (readonly [
+      file: Json,
+      config: Json | undefined,
+      begin: number | undefined,
+      end: number | undefined,
+    ])[] = [
+      [plain, { ...NAMES, add_bos_token: true, add_eos_token: false }, 10, 11],
+      [plain, NAMES, undefined, 11],
+      [plain, undefined, undefined, undefined],
+      [templated, NAMES, 10, 11],
+      [templated, undefined, 10, undefined],
+      [templated, { ...NAMES, add_bos_token: false }, undefined, 11],
+      [roberta, undefined, 10, 11],
+      [plain, { ...NAMES, eos_token: "absent" }, undefined, undefined],
+    ];
+    for (const [file, config, begin, end] of cases) {
+      const { beginOfText, endOfText, vocabulary } = await open(file, config);
+      t.same([beginOfText, endOfText, vocabulary], [begin, end, 12], JSON.stringify(config));
+    }
+    const [first, second, third] = [await open(plain), await open(plain), await open(plain, NAMES)];
+    t.equal(first.digest, second.digest);
+    t.not(first.digest, third.digest, "the digest has the settings in it");
+  },
+);
+
+t.test("ids decode to their text", async (t) => {
+  const tokenizer = await open({ model: LETTERS, pre_tokenizer: BYTE_LEVEL, decoder: { type: "ByteLevel" } });
+  t.equal(tokenizer.decode(tokenizer.encode("ab abc ab1")), "ab abc ab1");
+  t.equal(tokenizer.decode([]), "");
+});
+
+t.test("a tokenizer that would be computed otherwise than where it was trained is refused", async (t) => {
+  const refused: readonly (readonly [file: Json, reason: string])[] = [
+    [{}, "has no model"],
+    [{ model: { type: "WordLevel", vocab: {} } }, 'has a model of type "WordLevel"'],
+    [{ model: { ...LETTERS, dropout: 0.1 } }, "drops merges at random"],
+    [{ model: { ...LETTERS, continuing_subword_prefix: "##" } }, "marks what continues a word by a prefix"],
+    [
+      { model: { ...LETTERS, fuse_unk: true }, pre_tokenizer: { type: "Whitespace" } },
+      "joins what is unknown in a word",
+    ],
+    [
+      { model: { type: "Unigram", vocab: [["a", 0]], byte_fallback: true } },
+      "is unigram with bytes for what is unknown",
+    ],
+    [{ model: LETTERS, normalizer: { type: "Precompiled" } }, 'has a normalizer of type "Precompiled"'],
+    [{ model: LETTERS, normalizer: { type: "Replace", pattern: {} } }, "has a pattern of no known kind"],
+    [{ model: LETTERS, pre_tokenizer: { type: "UnicodeScripts" } }, 'has a pre-tokenizer of type "UnicodeScripts"'],
+    [{ model: LETTERS, pre_tokenizer: { type: "Punctuation", behavior: "Removed" } }, "splits punctuation as Removed"],
+    [
+      { model: LETTERS, pre_tokenizer: { type: "Metaspace", replacement: "__" } },
+      "has a Metaspace of several characters",
+    ],
+    [{ model: LETTERS, pre_tokenizer: split({ Regex: "a" }, "Contiguous") }, "splits as Contiguous"],
+    [{ model: LETTERS, pre_tokenizer: split({ Regex: "(a)" }, "Removed") }, "removes a pattern that has groups"],
+    [{ model: LETTERS, added_tokens: [{ id: 9, content: "x", single_word: true }] }, 'takes "x" as a whole word only'],
+  ];
+  for (const [file, reason] of refused) {
+    await t.rejects(open(file), {
+      tag: "unsupported",
+      message: `tokenizer.json: ${reason}, which is not computed here as in the library that trained it`,
+      fix: "Tokenize the text elsewhere.",
+    });
+  }
+});
+
+t.test("what is no tokenizer at all is refused, and one that is not there with what to pass", async (t) => {
+  const damaged = { tag: "damaged", fix: "Download the file again." };
+  const opened = (text: string) => openTokenizer({ tokenizer: memorySource("tokenizer.json", Buffer.from(text)) });
+  await t.rejects(opened("{"), { ...damaged, message: "tokenizer.json: is not JSON" });
+  await t.rejects(opened("[]"), { ...damaged, message: "tokenizer.json: is not a JSON object" });
+  await t.rejects(open({ model: LETTERS, pre_tokenizer: split({ Regex: "(" }, "Isolated") }), {
+    tag: "unsupported",
+    message: /^tokenizer\.json: cannot be read: Invalid regular expression/,
+    fix: "Tokenize the text elsewhere.",
+  });
+  const unknown = await open({
+    model: { type: "WordPiece", vocab: { a: 0 }, unk_token: "[UNK]", continuing_subword_prefix: "##" },
+  });
+  t.throws(() => unknown.encode("b"), {
+    tag: "unsupported",
+    message: "tokenizer.json: has no token for a part of the text, nor one for what is unknown",
+    fix: "Remove the characters that the model has no token for.",
+  });
+  await t.rejects(tokenizerAmong(new Map(), "model.gguf"), {
+    tag: "input",
+    message: "model.gguf: has no tokenizer.json, so text cannot be tokenized",
+    fix: "Name a directory that has it with --tokenizer DIR.",
+  });
+  const assets = new Map([["tokenizer.json", json("tokenizer.json", { model: LETTERS })]]);
+  t.same((await tokenizerAmong(assets, "model")).encode("ab"), [3]);
+});
