@@ -8,6 +8,7 @@ import { ExpandError } from "../errors.ts";
 import type { Run } from "../events.ts";
 import { learningRate } from "../training/optimizer/schedule.ts";
 import { type Recipe, tokensPerStep } from "../training/recipe.ts";
+import { estimateMemory, type MemoryEstimate } from "../training/step/memory.ts";
 import { openTrainer, type Trainer } from "../training/step/trainer.ts";
 import type { TrainOptions } from "./train.ts";
 import { checkTrainOutput, trainOutput } from "./train-output.ts";
@@ -23,12 +24,8 @@ export interface TrainForecast {
   /** Of the first step. */
   readonly loss: number;
   /** Bytes. */
-  readonly memory: {
-    readonly weights: number;
-    /** Trained weights and both moments, in f32. */
-    readonly state: number;
-    readonly gradients: number;
-    /** What the process grew by in the measured steps, beyond state and gradients; absent where they are not in its memory. */
+  readonly memory: MemoryEstimate & {
+    /** What the process grew by in the measured steps; absent where the model is on another device. */
     readonly measured?: number;
     /** Two states: the new one is complete before the old one goes. */
     readonly disk: number;
@@ -39,16 +36,16 @@ export interface TrainForecast {
 const MEASURED_STEPS = 2;
 
 /** Throws what `train` would throw before its first step. */
-export async function* forecast(options: TrainOptions): Run<TrainForecast> {
-  const setup = yield* setUp(options);
+export async function* forecast(wishes: TrainOptions): Run<TrainForecast> {
+  const setup = yield* setUp(wishes);
   const { recipe, trainables, checkpoint } = setup;
-  const out = trainOutput(checkpoint, options.output);
-  checkTrainOutput(out, { output: options.output, force: options.force ?? false });
+  const out = trainOutput(checkpoint, wishes.output);
+  checkTrainOutput(out, { output: wishes.output, force: wishes.force ?? false });
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "expand-checkpoint-train-"));
   try {
     yield { kind: "phase", name: "build the training graph" };
-    const open = options.openTrainer ?? openTrainer;
-    const trainer = await open(trainerOptions(setup, scratch, options.threads));
+    const options = trainerOptions(setup, scratch, wishes.threads);
+    const trainer = await (wishes.openTrainer ?? openTrainer)(options);
     try {
       yield { kind: "phase", name: "measure two steps" };
       const { loss, secondsPerStep, measured } = await measure(trainer, setup.corpus, recipe);
@@ -56,7 +53,6 @@ export async function* forecast(options: TrainOptions): Run<TrainForecast> {
         (sum, { shape }) => sum + shape.reduce((count, size) => count * size, 1),
         0,
       );
-      const weights = [...checkpoint.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
       return {
         recipe,
         parameters: { tensors: trainables.names.size, values },
@@ -65,7 +61,8 @@ export async function* forecast(options: TrainOptions): Run<TrainForecast> {
         seconds: secondsPerStep * recipe.steps,
         loss,
         memory: {
-          ...{ weights, state: values * 12, gradients: values * 4, disk: values * 24 },
+          ...estimateMemory(options),
+          disk: values * 24,
           ...(recipe.device === "cpu" ? { measured } : {}),
         },
       };

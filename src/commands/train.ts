@@ -2,7 +2,6 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
@@ -110,34 +109,26 @@ async function* trainSteps(
 
 /** The checkpoint, its proof and the report; then the state has served. */
 async function* finishRun(
-  { checkpoint, trainables, recipe }: TrainSetup,
+  setup: TrainSetup,
   out: TrainOutput,
   progress: Progress,
   options: TrainOptions,
 ): Run<TrainReport> {
+  const { checkpoint, trainables, recipe } = setup;
   const saved = await readState(out.state);
   if (saved === undefined) throw new ExpandError("bug", "the state of the last step is not there", { at: out.state });
   const lines = Metrics.read(out.metrics);
   replaceFile(out.page, trainingPage({ kind: "run", source: checkpoint.location, recipe }, lines));
   const { output, files } = yield* writeResult(checkpoint, saved.weights, out, trainables, options);
-  const before: Checkpoint = await openCheckpoint(options.source);
-  const verification = yield* verifyTrained(before, await openCheckpoint(output), trainables.names, options);
+  // Both from the disk, as anybody would find them.
+  const [before, after] = [await openCheckpoint(options.source), await openCheckpoint(output)];
+  const verification = yield* verifyTrained(before, after, trainables.names, options);
   saveProof(out.names, verification);
-  const { step, tokens, skipped, seconds } = progress;
-  const { batch, accumulate, context, dtype, clip, schedule, adam } = recipe;
   const results = { ...summary(lines, recipe.steps), blocks: trainables.blocks };
-  saveSummary(
-    out,
-    {
-      ...{ steps: step, tokens, seconds, batch, accumulate, context, dtype, decay: adam.decay },
-      schedule: { kind: schedule.kind, peak: schedule.peak, warmup: schedule.warmup },
-      ...(clip === undefined ? {} : { clip }),
-      ...results,
-      verdict: verification.verdict,
-    },
-    options.corpora,
-  );
+  saveSummary(out, { ...outlineOf(recipe, progress), ...results, verdict: verification.verdict }, options.corpora);
+  // Last of all: until then, the same command ends what was begun.
   if (verification.verdict === "trained") fs.rmSync(out.state, { recursive: true });
+  const { step, tokens, skipped, seconds } = progress;
   const values = [...saved.weights.values()].reduce((sum, { bytes }) => sum + bytes / 4, 0);
   return {
     output,
@@ -147,6 +138,18 @@ async function* finishRun(
     ...results,
     files,
     verification,
+  };
+}
+
+/** What the summary says of a recipe and how far it went. */
+function outlineOf({ batch, accumulate, context, dtype, clip, schedule, adam }: Recipe, progress: Progress) {
+  const { kind, peak, warmup } = schedule;
+  return {
+    steps: progress.step,
+    tokens: progress.tokens,
+    seconds: progress.seconds,
+    ...{ batch, accumulate, context, dtype, decay: adam.decay, schedule: { kind, peak, warmup } },
+    ...(clip === undefined ? {} : { clip }),
   };
 }
 

@@ -5,7 +5,7 @@ import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError, quote } from "../errors.ts";
 import { maskFor, parseMask, parseTrainable } from "../expansion/mask.ts";
 import { JsonDocument } from "../json.ts";
-import { type Dtype, isPlainFloat } from "../tensor/dtype.ts";
+import { blockOf, type Dtype, isPlainFloat } from "../tensor/dtype.ts";
 import { fileSource } from "../tensor/source.ts";
 import { findCopies, maskBeside } from "./mask.ts";
 import { type Understood, understandCheckpoint } from "./understanding.ts";
@@ -96,19 +96,26 @@ function blocksByTensor({ blocks, tail, aliases }: Architecture): ReadonlyMap<st
   return places;
 }
 
-/** Positions, masks and shapes; everything else that is no float holds weights in a packed form. */
-const INDICES: ReadonlySet<Dtype> = new Set(["BOOL", "I64", "U64"]);
-
 /** A copy whose projections are quantized stays closed whatever its norms learn. */
 function refuseQuantized(checkpoint: Checkpoint, { blocks }: Architecture, trained: readonly number[]): void {
   for (const index of trained) {
     const block = blocks[index];
     for (const [role, name] of block?.tensors ?? []) {
       const tensor = checkpoint.tensors.get(name);
-      if (tensor === undefined || block?.buffers.has(role) || tensor.shape.length < 2) continue;
-      if (!isPlainFloat(tensor.dtype) && !INDICES.has(tensor.dtype)) throw quantized(name, tensor.dtype, checkpoint);
+      if (tensor === undefined || tensor.shape.length < 2 || isPlainFloat(tensor.dtype)) continue;
+      // Graphs count quantized weights among their buffers, and have shapes and positions in wider integers.
+      const isWeight = checkpoint.graph === undefined ? !block?.buffers.has(role) : isPacked(tensor.dtype);
+      if (isWeight && !INDICES.has(tensor.dtype)) throw quantized(name, tensor.dtype, checkpoint);
     }
   }
+}
+
+/** Positions, masks and shapes. */
+const INDICES: ReadonlySet<Dtype> = new Set(["BOOL", "I64", "U64"]);
+
+function isPacked(dtype: Dtype): boolean {
+  const { values, bytes } = blockOf(dtype);
+  return bytes <= values;
 }
 
 function quantized(name: string, dtype: Dtype, { format, location }: Checkpoint): ExpandError {

@@ -46,7 +46,8 @@ async function trainedGraph(base: Graph, trained: ReadonlyMap<string, TensorRef>
       putInside(tensor, await values.source.read(0, values.bytes));
       continue;
     }
-    const location = `\0trained/${tensor.name}`;
+    // Never a file's name: the writer packs what lies in no file of its own.
+    const location = `trained/${files.size}`;
     files.set(location, values.source);
     referTo(tensor, location, 0, values.bytes);
   }

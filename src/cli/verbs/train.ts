@@ -206,16 +206,22 @@ function weighted(word: string): TrainOptions["corpora"][number] {
 function named(word: string): { readonly name: string; readonly path: string } {
   const [, name, path] = /^([^=/\\]+)=(.+)$/.exec(word) ?? [];
   if (name !== undefined && path !== undefined) return { name, path };
-  throw new ExpandError("usage", `--eval takes NAME=FILE, such as code=held-out.txt, not ${JSON.stringify(word)}`);
+  throw new ExpandError("usage", `--eval takes NAME=FILE, such as code=held-out.txt, not ${JSON.stringify(word)}`, {
+    fix: "Name the text: --eval code=held-out.txt.",
+  });
 }
 
 function forecastText({ recipe, memory, parameters, tokens, secondsPerStep, seconds, loss }: TrainForecast): string {
   const { batch, accumulate, context } = recipe;
   const rows = [
-    ["weights, mapped from the files", formatBytes(memory.weights)],
-    ["trained weights and their moments, f32", formatBytes(memory.state)],
+    ["frozen weights", formatBytes(memory.weights)],
+    ["trained weights and moments, f32", formatBytes(memory.state)],
     ["gradients", formatBytes(memory.gradients)],
-    ["activations and the rest, measured", memory.measured === undefined ? "unknown" : formatBytes(memory.measured)],
+    ["activations", formatBytes(memory.activations)],
+    ["together", formatBytes(memory.total)],
+    ...(memory.measured === undefined
+      ? []
+      : [["measured: growth of the process in two steps", formatBytes(memory.measured)]]),
   ];
   return [
     `trains    ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors`,
@@ -225,7 +231,7 @@ function forecastText({ recipe, memory, parameters, tokens, secondsPerStep, seco
     `loss      ${loss.toFixed(4)} at the first step`,
     `disk      ${formatBytes(memory.disk)} for the state while it runs`,
     "",
-    formatTable(["memory", ""], rows),
+    formatTable(["memory (estimated)", ""], rows),
     "",
     "nothing was written",
   ].join("\n");
