@@ -9,7 +9,10 @@ import type { ByteSource } from "../tensor/source.ts";
 const CHUNK = 2 ** 20;
 
 /** f32 values (little-endian) to bytes of another type. */
-type Encode = (values: Float32Array, bytes: Uint8Array) => void;
+type Encode = (values: Float32Array, bytes: Uint8Array, name: string) => void;
+
+/** From here on the nearest f16 is an infinity: halfway between the largest one and what would come after it. */
+const F16_END = 65520;
 
 const ENCODERS: Partial<Record<Dtype, Encode>> = {
   F32: (values, bytes) => bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
@@ -20,7 +23,11 @@ const ENCODERS: Partial<Record<Dtype, Encode>> = {
     });
   },
   BF16: (values, bytes) => halves(values, bytes, toBf16),
-  F16: (values, bytes) => halves(values, bytes, toF16),
+  F16: (values, bytes, name) => {
+    const beyond = values.find((value) => Number.isFinite(value) && Math.abs(value) >= F16_END);
+    if (beyond !== undefined) throw tooLarge(name, beyond);
+    halves(values, bytes, toF16);
+  },
 };
 
 /** The tensor `values` (F32) as `dtype`, cast whenever it is read. Throws "bug" for a type that nothing is trained in. */
@@ -42,12 +49,19 @@ export function castTensor(name: string, values: TensorRef, dtype: Dtype): Tenso
       for (let done = 0; done < count; done += CHUNK) {
         const part = new Float32Array(Math.min(CHUNK, count - done));
         await decodeInto(values, first + done, part);
-        encode(part, target.subarray(done * width, (done + part.length) * width));
+        encode(part, target.subarray(done * width, (done + part.length) * width), name);
       }
       return target.subarray(offset - first * width, offset - first * width + length);
     },
   };
   return { kind: "stored", dtype, shape: values.shape, bytes, source, offset: 0 };
+}
+
+function tooLarge(name: string, value: number): ExpandError {
+  return new ExpandError("output", `a trained value is ${value}, and F16 ends at 65504`, {
+    at: name,
+    fix: "Train again with a lower --lr or more --decay, or from a checkpoint in BF16 or F32.",
+  });
 }
 
 function halves(values: Float32Array, bytes: Uint8Array, round: (bits: number) => number): void {
@@ -68,7 +82,7 @@ export function toF16(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const rest = bits & 0x7fffffff;
   if (rest > 0x7f800000) return sign | 0x7e00;
-  // 65520, halfway between the largest f16 and what would come after it.
+  // F16_END.
   if (rest >= 0x477ff000) return sign | 0x7c00;
   if (rest >= 0x38800000) {
     const rounded = rest + 0xfff + ((rest >>> 13) & 1);
