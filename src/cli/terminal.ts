@@ -168,6 +168,11 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? Math.round(size) : Number(size.toPrecision(3))} ${units[unit]}`;
 }
 
+/** "1 file", "6 files". */
+export function formatItems(count: number, item: string): string {
+  return `${count} ${item}${count === 1 ? "" : "s"}`;
+}
+
 /** "1.62 B", "135 M": parameters as the field counts them. */
 export function formatCount(count: number): string {
   for (const [size, unit] of [

@@ -76,10 +76,9 @@ function noSuchFile({ name, files }: Repository, file: string): ExpandError {
 /** What is neither on this machine nor on the Hub was as likely meant to be a path. */
 function orPath(error: unknown, location: string): unknown {
   if (!(error instanceof ExpandError) || error.tag !== "network" || location.includes("://")) return error;
-  const fix = `${error.fix ?? ""} (There is no path ${location} on this machine.)`.trimStart();
-  const { at } = error;
-  const message = at === undefined ? error.message : error.message.slice(at.length + 2);
-  return new ExpandError(error.tag, message, { ...(at === undefined ? {} : { at }), fix, cause: error.cause });
+  const message = `does not exist on this machine; as a repository of the Hub: ${error.message}`;
+  const fix = error.fix === undefined ? "Check the path." : `Check the path; for a repository: ${error.fix}`;
+  return new ExpandError(error.tag, message, { at: location, fix, cause: error.cause });
 }
 
 /** A checkpoint in a folder of any kind; `inner` is a directory or a file of it, "" the folder itself. */

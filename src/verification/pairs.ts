@@ -99,6 +99,23 @@ class Faults {
   }
 }
 
+/** Faults of many tensors at once, which say more together: a cast checkpoint, or another model altogether. */
+const SUMMED: ReadonlySet<FindingCode> = new Set(["shape-changed", "dtype-changed"]);
+
+/** One finding for all blocks that have a fault of the same code, and not one for each; everything else as it was. */
+export function summed(findings: readonly Finding[]): readonly Finding[] {
+  const inBlocks = findings.filter(({ code, block }) => SUMMED.has(code) && block !== undefined);
+  return findings.flatMap((each) => {
+    const alike = inBlocks.includes(each) ? inBlocks.filter(({ code }) => code === each.code) : [];
+    const blocks = [...new Set(alike.map(({ block }) => `${block}`))];
+    if (blocks.length < 2) return each;
+    if (each !== alike[0]) return [];
+    const tensors = alike.flatMap((one) => one.tensors ?? []);
+    const message = `${tensors.length} tensors are not as in BEFORE, the first: ${each.message}`;
+    return finding(each.code, `blocks ${listed(blocks)}`, message, { tensors, block: each.block });
+  });
+}
+
 /** Proves each pair byte-equal, or says where it is not. */
 export async function* compareAll(
   evidence: Evidence,

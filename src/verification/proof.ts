@@ -8,7 +8,7 @@ import { type AlignedBlock, type Alignment, align, Sampler } from "./alignment.t
 import { compareAssets } from "./assets.ts";
 import { type CopyProof, proveCopy } from "./copies.ts";
 import type { Ground } from "./ground.ts";
-import { compareAll, type Evidence, type Group, groupOf, pairUp } from "./pairs.ts";
+import { compareAll, type Evidence, type Group, groupOf, pairUp, summed } from "./pairs.ts";
 import { type Check, type Finding, type FoundBlock, finding, listed } from "./report.ts";
 import { compareSettings } from "./settings.ts";
 
@@ -40,6 +40,7 @@ export class Proof {
     this.#reportAdded();
     this.findings.push(...findings);
     this.findings.push(...(yield* compareAssets(before, after, comparison)));
+    this.findings.splice(0, this.findings.length, ...summed(this.findings));
   }
 
   async *#proveBlock(at: number, aligned: AlignedBlock): AsyncGenerator<RunEvent, FoundBlock, void> {

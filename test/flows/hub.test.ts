@@ -111,7 +111,7 @@ t.test("a file inside a repository, a revision and hf:// are understood", async 
   for (const words of ["owner/quantized@dev", "owner/quantized@dev:m.gguf", "hf://owner/quantized@dev/m.gguf"]) {
     const result = await run(t, hub, ["inspect", words]);
     t.equal(result.code, 0, `${words}: ${result.err}`);
-    t.match(result.out, /checkpoint {2}gguf, 1 files/, words);
+    t.match(result.out, /checkpoint {2}gguf, 1 file,/, words);
   }
 });
 
@@ -152,10 +152,14 @@ t.test("what is neither a path nor a repository says both", async (t) => {
   const hub = await hubWith(t, {});
   const result = await run(t, hub, ["inspect", "owner/nothing"]);
   t.equal(result.code, 5);
-  t.match(result.err, "There is no path owner/nothing on this machine.");
+  t.match(
+    result.err,
+    /error: owner\/nothing: does not exist on this machine; as a repository of the Hub: owner\/nothing: .+\nfix: Check the path; for a repository: Check the name; /,
+    "the path first",
+  );
   hub.add("owner/llama-small", directoryFiles(path.join(fixtures, "llama")));
   const close = await run(t, hub, ["inspect", "owner/llama-smal"]);
-  t.match(close.err, "fix: Did you mean owner/llama-small?", "and close names");
+  t.match(close.err, "for a repository: Did you mean owner/llama-small?", "and close names");
   const file = await run(t, hub, ["inspect", "owner/llama-small:model.safetensor"]);
   t.equal(file.code, 3);
   t.match(file.err, /has no file "model\.safetensor"\nfix: Did you mean model\.safetensors\?/, "of files too");

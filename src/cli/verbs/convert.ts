@@ -3,7 +3,7 @@ import type { Options } from "yargs";
 import type { ConvertOptions, ConvertReport } from "../../commands/convert.ts";
 import { ExpandError } from "../../errors.ts";
 import { WRITE_OPTIONS } from "../output-options.ts";
-import { formatBytes } from "../terminal.ts";
+import { formatBytes, formatItems } from "../terminal.ts";
 import { byteSize } from "../values.ts";
 import { type Arguments, HUB_OPTIONS, optional, text, type Verb, type VerbContext } from "../verb.ts";
 
@@ -107,7 +107,7 @@ function convertText(report: ConvertReport): string {
   const lines = [
     `model     ${report.family} (${report.source.format}), ${report.blocks} blocks, as ${report.nodes} ONNX nodes`,
     ...report.notes.map((note) => `note      ${note}`),
-    `${report.written ? "wrote" : "would write"}     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}`,
+    `${report.written ? "wrote" : "would write"}     ${formatItems(report.files.length, "file")}, ${formatBytes(bytes)}, to ${report.output}`,
   ];
   if (!report.written) {
     return [...lines, ...report.files.map(({ name, size }) => `  ${name}  ${formatBytes(size)}`)].join("\n");

@@ -7,7 +7,7 @@ import { BLOCK_OPTIONS, prepareOptions } from "../block-options.ts";
 import { numberOptions, numbersOf, refuseIdle } from "../number-options.ts";
 import { WRITE_OPTIONS } from "../output-options.ts";
 import { planText } from "../plan-text.ts";
-import { formatBytes } from "../terminal.ts";
+import { formatBytes, formatItems } from "../terminal.ts";
 import { byteSize, nameList } from "../values.ts";
 import { type Arguments, optional, text, type Verb, type VerbContext } from "../verb.ts";
 import { planVerb } from "./plan.ts";
@@ -120,7 +120,7 @@ async function expandText(report: ExpandReport): Promise<string> {
   const lines = [
     planText(report.plan),
     "",
-    `wrote     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}${report.streamed === true ? "; the weights were removed once they were sent" : ""}`,
+    `wrote     ${formatItems(report.files.length, "file")}, ${formatBytes(bytes)}, to ${report.output}${report.streamed === true ? "; the weights were removed once they were sent" : ""}`,
     ...report.refused.map(({ recipe, reason }) => `no mask for ${recipe}: ${reason}`),
     report.verification === undefined
       ? "NOT VERIFIED: --verify none was given; run expand-checkpoint verify SOURCE OUT"

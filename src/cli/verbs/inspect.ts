@@ -1,6 +1,6 @@
 // The words of `inspect`.
 import type { InspectOptions, InspectReport } from "../../commands/inspect.ts";
-import { formatBytes, formatCount, formatTable } from "../terminal.ts";
+import { formatBytes, formatCount, formatItems, formatTable } from "../terminal.ts";
 import { HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 export const inspectVerb: Verb = {
@@ -37,7 +37,7 @@ function inspectText(report: InspectReport): string {
     ([dtype, row]) => `${dtype} ${formatBytes(row.bytes)} in ${row.tensors}`,
   );
   const lines = [
-    `checkpoint  ${checkpoint.format}, ${report.shards.length} files, ${checkpoint.tensors} tensors, ${formatBytes(checkpoint.bytes)}, ${formatCount(report.parameters)} parameters`,
+    `checkpoint  ${checkpoint.format}, ${formatItems(report.shards.length, "file")}, ${formatItems(checkpoint.tensors, "tensor")}, ${formatBytes(checkpoint.bytes)}, ${formatCount(report.parameters)} parameters`,
     `types       ${dtypes.join(", ")}`,
   ];
   if (report.hub !== undefined) {
