@@ -1,5 +1,6 @@
 // Which values of a graph data and weights touch, as far as the graph alone tells. Runs nothing.
-import type { NodeProto } from "../graph/onnx.ts";
+import { intAttribute } from "../graph/attributes.ts";
+import { type NodeProto, OnnxType } from "../graph/onnx.ts";
 import { readsOf } from "../graph/walk.ts";
 
 export interface Origins {
@@ -23,8 +24,14 @@ export function dataPaths({ nodes, types }: Origins): ReadonlySet<string> {
   const touched = new Set(types.keys());
   for (const node of nodes) {
     if (node.opType === "Shape" || node.opType === "Size") continue;
-    if (!RANDOM.has(node.opType) && !readsOf(node).some((name) => touched.has(name))) continue;
+    // bfloat16 cannot leave the runtime: what is computed in it stays in the graph.
+    const isLeft = RANDOM.has(node.opType) || isBfloat16(node);
+    if (!isLeft && !readsOf(node).some((name) => touched.has(name))) continue;
     for (const name of node.output) if (name !== "") touched.add(name);
   }
   return touched;
+}
+
+function isBfloat16(node: NodeProto): boolean {
+  return node.opType === "Cast" && intAttribute(node, "to", OnnxType.FLOAT) === OnnxType.BFLOAT16;
 }

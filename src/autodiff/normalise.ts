@@ -92,7 +92,8 @@ interface Split {
 }
 
 function sortIn({ weights, constants, types }: Split, tensor: TensorProto, varying: ReadonlySet<string>): void {
-  if (externalRange(tensor) === undefined && !varying.has(tensor.name)) {
+  const isKnown = externalRange(tensor) === undefined && tensor.dataType !== OnnxType.BFLOAT16;
+  if (isKnown && !varying.has(tensor.name)) {
     constants.set(tensor.name, clone(TensorProtoSchema, tensor));
     return;
   }

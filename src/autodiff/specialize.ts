@@ -40,6 +40,9 @@ export async function specialize(graph: Graph, options: SpecializeOptions): Prom
   return simpler(typed);
 }
 
+/** Bytes. A model's messages hold less than 2 GB, and are copied a few times. */
+const LARGEST = 2 ** 24;
+
 /** What is known between two runs of frozen nodes. */
 class Specializer {
   readonly #graph: ReturnType<typeof normalise>;
@@ -95,8 +98,8 @@ class Specializer {
   }
 
   async #take(node: NodeProto): Promise<boolean> {
-    if (!node.output.some((name) => this.#touched.has(name))) {
-      if (node.opType === "Shape" || node.opType === "Size") return this.#takeShape(node);
+    if (isShape(node) && this.#types.has(node.input[0] ?? "")) return this.#takeShape(node);
+    if (!this.#isTouched(node)) {
       if (!readsOf(node).every((name) => this.#constants.has(name) || this.#pending.has(name))) return false;
       this.#frozen.push(node);
       for (const name of node.output) this.#pending.add(name);
@@ -114,9 +117,14 @@ class Specializer {
 
   #takeShape(node: NodeProto): boolean {
     const type = this.#types.get(node.input[0] ?? "");
-    if (type === undefined) return false;
-    this.#know(foldedShape(node, type), node.output[0] ?? "");
-    return true;
+    if (type !== undefined) this.#know(foldedShape(node, type), node.output[0] ?? "");
+    return type !== undefined;
+  }
+
+  /** Data and weights touch it, or it reads something large that is left to the graph. */
+  #isTouched(node: NodeProto): boolean {
+    if (node.output.some((name) => this.#touched.has(name))) return true;
+    return !isShape(node) && readsOf(node).some((name) => this.#types.has(name) && !this.#constants.has(name));
   }
 
   async #typesOf(node: NodeProto): Promise<readonly ValueType[]> {
@@ -150,9 +158,28 @@ class Specializer {
       ...this.#graph.nodes.filter((node) => !own.has(node)).flatMap(readsOf),
     ]);
     const wanted = nodes.flatMap(({ output }) => output).filter((name) => readElsewhere.has(name));
-    const results = await evaluate(nodes, wanted, this.#graph, this.#constants, this.#options.open);
-    for (const [name, tensor] of results) this.#know(tensor, name);
+    await this.#settle(nodes, wanted);
     return true;
+  }
+
+  /** Small results are constants. A large one stays with the node that makes it, which gets its own inputs: a mask, a bias by distance. */
+  async #settle(nodes: readonly NodeProto[], wanted: readonly string[]): Promise<void> {
+    const results = await evaluate(nodes, wanted, this.#graph, this.#constants, this.#options.open);
+    const inputs = new Set<string>();
+    for (const [name, tensor] of results) {
+      const maker = nodes.find(({ output }) => output[0] === name);
+      if (tensor.rawData.length <= LARGEST || maker === undefined || maker.output.length > 1) this.#know(tensor, name);
+      else {
+        this.#types.set(name, { type: tensor.dataType, shape: tensor.dims.map(Number) });
+        this.#kept.push(maker);
+        for (const input of readsOf(maker)) if (!this.#types.has(input)) inputs.add(input);
+      }
+    }
+    if (inputs.size > 0)
+      await this.#settle(
+        nodes,
+        [...inputs].filter((name) => !this.#types.has(name)),
+      );
   }
 
   #know(tensor: TensorProto, name: string): void {
@@ -180,6 +207,10 @@ class Specializer {
       },
     );
   }
+}
+
+function isShape({ opType }: NodeProto): boolean {
+  return opType === "Shape" || opType === "Size";
 }
 
 const FIX = "Export the model without operators whose shapes depend on data.";

@@ -153,6 +153,36 @@ t.test(
   },
 );
 
+t.test("a large value that nothing touches is left to the graph, its small inputs are constants", async (t) => {
+  const nodes = [
+    node("size = Shape(x)"),
+    node("square = Concat(size, size)", { axis: 0 }),
+    node("wide = Mul(w, w)"),
+    node("bias = Expand(wide, square)", {}, "stretch"),
+    node("half = Mul(bias, w)", {}, "scale"),
+    node("part = Slice(half, zero, one)", {}, "cut"),
+    node("y = Add(part, x)", {}, "add"),
+  ];
+  const [zero, one] = ["zero", "one"].map((name, at) => tensorFrom(name, OnnxType.INT64, [1], [at]));
+  const long: Value = { dtype: "float32", shape: [2500], data: new Float32Array(2500) };
+  const initializers = [weight("w", [], [3]), ...(zero && one ? [zero, one] : [])];
+  const graph = modelOf({ inputs: [value("x", ["n"])], outputs: ["y"], nodes, initializers });
+  const tape = await specialize(graph, { feeds: { x: long }, varying: new Set(["x"]), wanted: ["y"], open });
+  t.same(
+    tape.nodes.map(({ name }) => name),
+    ["add"],
+    "what is read of it is small",
+  );
+  const whole = modelOf({ inputs: [value("x", ["n"])], outputs: ["half", "y"], nodes, initializers });
+  const both = await specialize(whole, { feeds: { x: long }, varying: new Set(["x"]), wanted: ["half", "y"], open });
+  t.same(
+    both.nodes.map(({ name }) => name),
+    ["stretch", "scale", "add"],
+  );
+  t.same(both.numbersOf("wide"), [9]);
+  checkGraph(both.toGraph());
+});
+
 t.test("operators that nobody here knows are asked of the runtime, without a weight", async (t) => {
   const nodes = [node("y = Conv(x, w)", { kernel_shape: [1], strides: [2] })];
   const image: Value = { dtype: "float32", shape: [1, 2, 7], data: new Float32Array(14) };
