@@ -2,8 +2,11 @@
 import type { Mask } from "../expansion/mask.ts";
 import type { Plan, PlannedBlock } from "../expansion/plan.ts";
 import type { Recipe, RecipeName } from "../expansion/recipes/recipes.ts";
+import type { TrainingSummary } from "../training/summary.ts";
 import { blockCounts, bytesText, headline, logitsText, runText } from "../verification/report/summary.ts";
 import { listed, type VerificationReport } from "../verification/report.ts";
+import { code, count, fenced, link, plain, table } from "./markdown.ts";
+import { trainedAgain, trainedProof, trainingDone } from "./trained.ts";
 
 /** A model on the Hub that was expanded. */
 export interface CardSource {
@@ -37,6 +40,10 @@ export interface CardFacts {
     readonly verification: string;
     readonly manifest: string;
   };
+  /** What training did, where the model was trained by us. */
+  readonly training?: TrainingSummary;
+  /** Tensors outside of the new blocks that the mask let training change. */
+  readonly alsoTrained?: readonly string[];
   /** The file to open, where it is not the repository itself: "model.gguf". */
   readonly model?: string;
 }
@@ -53,18 +60,25 @@ const LANGUAGES: Readonly<Record<string, string>> = { yaml: "yaml", py: "python"
 
 /** Ends with a line break. `extends`: other text follows, which is about the source. */
 export function cardText(facts: CardFacts, extendsAnother: boolean): string {
-  return [
-    ...opening(facts, extendsAnother),
-    ...blocks(facts),
-    ...zeroed(facts),
-    ...training(facts),
-    ...proof(facts),
-    ...again(facts),
-    "",
-  ].join("\n");
+  const parts = isTrained(facts)
+    ? [...trainingDone(facts), ...trainedProof(facts), ...trainedAgain(facts)]
+    : [...training(facts), ...proof(facts), ...again(facts)];
+  return [...opening(facts, extendsAnother), ...blocks(facts), ...zeroed(facts), ...parts, ""].join("\n");
 }
 
-function opening({ repo, plan, source, version }: CardFacts, extendsAnother: boolean): string[] {
+function isTrained({ report }: CardFacts): boolean {
+  return report.verdict === "trained";
+}
+
+const UNTRAINED =
+  "Each new block is a copy whose output projections are closed, so that it adds exactly zero: **as published, this model computes exactly what its source computes**, no better and no worse. It is made to be trained (LLaMA Pro block expansion, [arXiv 2401.02415](https://arxiv.org/abs/2401.02415)).";
+const TRAINED =
+  "Each new block started as a copy whose output projections were closed, so that it added exactly zero, and was trained then, **with every other tensor frozen** (LLaMA Pro block expansion, [arXiv 2401.02415](https://arxiv.org/abs/2401.02415)).";
+const TRAINED_MORE =
+  "Each new block started as a copy whose output projections were closed, so that it added exactly zero, and was trained then, with some of the other tensors (LLaMA Pro block expansion, [arXiv 2401.02415](https://arxiv.org/abs/2401.02415)).";
+
+function opening(facts: CardFacts, extendsAnother: boolean): string[] {
+  const { repo, plan, source, version } = facts;
   const copies = copiesOf(plan).length;
   const of = source === undefined ? `a ${code(plan.source.modelType)} model` : link(source.repo);
   const { parametersBefore, parametersAfter } = plan.cost;
@@ -72,26 +86,36 @@ function opening({ repo, plan, source, version }: CardFacts, extendsAnother: boo
     `# ${plain(repo.split("/").at(-1) ?? repo)}`,
     "",
     `This is ${of} with ${copies === 1 ? "one more block" : `${copies} more blocks`}: ${plan.source.blocks} became ${plan.blocks.length}, and ${count(parametersBefore)} parameters became ${count(parametersAfter)}.`,
-    "Each new block is a copy whose output projections are closed, so that it adds exactly zero: **as published, this model computes exactly what its source computes**, no better and no worse. It is made to be trained (LLaMA Pro block expansion, [arXiv 2401.02415](https://arxiv.org/abs/2401.02415)).",
+    isTrained(facts) ? ((facts.alsoTrained ?? []).length > 0 ? TRAINED_MORE : TRAINED) : UNTRAINED,
     `Made with expand-checkpoint ${version}.${extendsAnother ? " The text below this part is the source's." : ""}`,
     "",
   ];
 }
 
-function blocks({ plan, report }: CardFacts): string[] {
+function blocks(facts: CardFacts): string[] {
+  const { plan, report } = facts;
   const rows = copiesOf(plan).map((block) => {
-    const closed = report.blocks[block.at]?.closed ?? [];
-    return [`${block.at}`, `${block.from}`, plain(closed.map((each) => `${each.branch}: ${each.factor}`).join(", "))];
+    const closed = (report.blocks[block.at]?.closed ?? []).map((each) => `${each.branch}: ${each.factor}`);
+    // A proof of training looks at no branches; the plan says what was closed before it.
+    return [`${block.at}`, `${block.from}`, plain((isTrained(facts) ? block.why : closed).join(", "))];
   });
   return [
     "## Inserted blocks",
     "",
-    ...table(["block (from 0)", `copy of block (of ${plan.source.blocks})`, "closed"], rows),
+    ...table(
+      [
+        "block (from 0)",
+        `copy of block (of ${plan.source.blocks})`,
+        isTrained(facts) ? "closed at the start" : "closed",
+      ],
+      rows,
+    ),
     "",
   ];
 }
 
-function zeroed({ plan, files }: CardFacts): string[] {
+function zeroed(facts: CardFacts): string[] {
+  const { plan, files } = facts;
   const fixed = copiesOf(plan).flatMap((block) => block.zeroed);
   const byValue = new Map<number, string[]>();
   for (const { tensor, value } of fixed) byValue.set(value, [...(byValue.get(value) ?? []), tensor]);
@@ -103,11 +127,13 @@ function zeroed({ plan, files }: CardFacts): string[] {
     ({ path, before, after }) => `- ${code(path)}: ${value(before)} became ${value(after)}`,
   );
   return [
-    "## What is zeroed",
+    isTrained(facts) ? "## What was zeroed before training" : "## What is zeroed",
     "",
     ...lines,
     "",
-    `Every other tensor of a copy holds the bytes of its source block, and every tensor of the source is here byte for byte. ${code(files.plan)} has the whole list.`,
+    isTrained(facts)
+      ? `Every other tensor of a copy started with the bytes of its source block. ${code(files.plan)} has the whole list.`
+      : `Every other tensor of a copy holds the bytes of its source block, and every tensor of the source is here byte for byte. ${code(files.plan)} has the whole list.`,
     ...(settings.length === 0 ? [] : ["", "Settings that changed with the number of blocks:", "", ...settings]),
     "",
   ];
@@ -206,37 +232,4 @@ function value(of: unknown): string {
     : Array.isArray(of)
       ? `a list of ${of.length}`
       : code(`${text.slice(0, 57)}...`);
-}
-
-/** "1,235,814,400". */
-function count(number: number): string {
-  return number.toLocaleString("en-US");
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)];
-}
-
-/** A fence that is longer than any inside. */
-function fenced(language: string, text: string): string[] {
-  const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
-  const fence = "`".repeat(longest + 1);
-  return [`${fence}${language}`, text.replace(/\n$/, ""), fence];
-}
-
-function link(repo: string): string {
-  return `[${plain(repo)}](https://huggingface.co/${repo})`;
-}
-
-/** Text in which nothing is markup. */
-function plain(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, " ").replace(/[\\`*_[\]<>|#&]/g, "\\$&");
-}
-
-function code(text: string): string {
-  return `\`${text
-    .replace(/[\p{Cc}\p{Cf}]/gu, " ")
-    .replaceAll("`", "'")
-    .replaceAll("|", "\\|")}\``;
 }

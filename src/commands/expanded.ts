@@ -1,4 +1,4 @@
-// An expanded checkpoint as `expand` left it: its manifest, its plan and its proof, held against the files. Believes none of them alone.
+// An expanded checkpoint as `expand` or `train` left it: its manifest, its plan and its proof, held against the files. Believes none of them alone.
 import fs from "node:fs";
 import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
@@ -8,7 +8,8 @@ import type { Plan } from "../expansion/plan.ts";
 import { parsePlan } from "../expansion/replay.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import { JsonDocument, type JsonObject, type JsonValue } from "../json.ts";
-import { VERIFICATION_SCHEMA, type VerificationReport } from "../verification/report.ts";
+import { parseSummary, type TrainingSummary } from "../training/summary.ts";
+import { isProved, VERIFICATION_SCHEMA, type VerificationReport } from "../verification/report.ts";
 import { type ManifestEntry, readManifest } from "./output.ts";
 
 export interface Expanded {
@@ -26,6 +27,8 @@ export interface Expanded {
   readonly source: { readonly repo: string; readonly commit: string } | undefined;
   readonly plan: Plan;
   readonly report: VerificationReport;
+  /** What its training did, where it was trained by us. */
+  readonly training?: TrainingSummary | undefined;
 }
 
 /**
@@ -50,7 +53,8 @@ export async function openExpanded(location: string): Promise<Expanded> {
     });
   }
   const version = /^expand-checkpoint (\S+)$/.exec(String(tool))?.[1] ?? "";
-  return { checkpoint, ...place, entries, version, source: sourceOf(source), plan, report };
+  const training = report.verdict === "trained" ? readSummary(place) : undefined;
+  return { checkpoint, ...place, entries, version, source: sourceOf(source), plan, report, training };
 }
 
 /** Where a checkpoint and its papers stand. */
@@ -102,7 +106,7 @@ function readReport(location: string, place: Place): VerificationReport {
       fix: proveAgain(location, place),
     });
   }
-  if (value.verdict === "identity") return value;
+  if (isProved(value.verdict)) return value;
   const words: Readonly<Record<string, string>> = {
     "not-identity": "the proof failed",
     "not-trained": "the proof failed",
@@ -110,8 +114,16 @@ function readReport(location: string, place: Place): VerificationReport {
   };
   throw new ExpandError("output", `${words[value.verdict] ?? "the proof says nothing"} (${name})`, {
     at: location,
-    fix: "Expand again; only a model that computes what its source computes is published as such.",
+    fix:
+      value.mode === "trained"
+        ? "Train again; only a model whose frozen tensors are as they were is published as such."
+        : "Expand again; only a model that computes what its source computes is published as such.",
   });
+}
+
+function readSummary({ directory, sidecar }: Place): TrainingSummary | undefined {
+  const file = path.join(directory, sidecar("training.json"));
+  return isFile(file) ? parseSummary(sidecar("training.json"), fs.readFileSync(file)) : undefined;
 }
 
 function readPlan(place: Place): Plan {

@@ -1,10 +1,13 @@
 // The model card of a checkpoint that is about to be published: facts gathered from the checkpoint itself and from its papers.
 import fs from "node:fs";
 import path from "node:path";
+import type { Architecture } from "../architecture/architecture.ts";
 import { type CardSource, modelCard } from "../card/card.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { fingerprint } from "../checkpoint/fingerprint.ts";
 import { ExpandError } from "../errors.ts";
 import type { RunOptions } from "../events.ts";
+import { parseSourceRecord } from "../expansion/delta/source-record.ts";
 import { maskFor } from "../expansion/mask.ts";
 import { planFingerprint } from "../expansion/plan.ts";
 import { exportMask, RECIPE_NAMES } from "../expansion/recipes/recipes.ts";
@@ -12,7 +15,9 @@ import { openCheckpoint } from "../formats/open.ts";
 import { openRepository } from "../hub/repository.ts";
 import type { HubSettings } from "../hub/settings.ts";
 import type { Expanded } from "./expanded.ts";
+import { findPaper } from "./papers.ts";
 import { CARD } from "./push-files.ts";
+import { trainableTensors } from "./trainable.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface PushCardOptions extends RunOptions {
@@ -29,7 +34,7 @@ export interface PushCardOptions extends RunOptions {
 
 /** Throws "input" when the named source is another model than the one that was expanded. */
 export async function pushCard(expanded: Expanded, options: PushCardOptions): Promise<string> {
-  const { checkpoint, plan, report, version, sidecar, file } = expanded;
+  const { checkpoint, plan, report, version, sidecar, file, training } = expanded;
   const { settings, signal, repo, published, streamed } = options;
   const { architecture } = await understandCheckpoint(checkpoint, plan.source.stack);
   const copies = plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
@@ -56,6 +61,8 @@ export async function pushCard(expanded: Expanded, options: PushCardOptions): Pr
       manifest: sidecar("manifest.json"),
     },
     ...(file === undefined ? {} : { model: file }),
+    ...(training === undefined ? {} : { training }),
+    ...(report.verdict === "trained" ? { alsoTrained: await trainedOutside(checkpoint, architecture, copies) } : {}),
   };
   return modelCard(facts, {
     ...(existing === undefined ? {} : { existing }),
@@ -64,10 +71,10 @@ export async function pushCard(expanded: Expanded, options: PushCardOptions): Pr
 }
 
 async function sourceOf(
-  { source, report }: Expanded,
+  expanded: Expanded,
   { baseModel, settings, signal }: PushCardOptions,
 ): Promise<CardSource | undefined> {
-  if (baseModel === undefined) return source;
+  if (baseModel === undefined) return expanded.source;
   const { token } = settings;
   const named = await openCheckpoint(baseModel, {
     ...(token === undefined ? {} : { token }),
@@ -81,13 +88,32 @@ async function sourceOf(
     });
   }
   repository.close();
-  const [found, expected] = [fingerprint(named).headers, report.before.headers];
+  const [found, expected] = [fingerprint(named).headers, await sourceHeaders(expanded)];
   if (found === expected) return { repo: repository.repo, commit: repository.commit };
   throw new ExpandError(
     "input",
     `is not what was expanded: its headers are ${found.slice(0, 12)}, those of the source were ${expected.slice(0, 12)}`,
     { at: baseModel, fix: "Name the repository and the revision that the source was downloaded from." },
   );
+}
+
+/** Of a trained model the proof is about its training: what was expanded stands in source.json, or in the plan. */
+async function sourceHeaders({ checkpoint, plan, report }: Expanded): Promise<string> {
+  if (report.verdict !== "trained") return report.before.headers;
+  const record = findPaper(checkpoint, "source.json");
+  if (record === undefined) return plan.source.headers;
+  return parseSourceRecord(record.name, await record.read(0, record.size)).headers;
+}
+
+/** What the mask lets training change that belongs to no copy. */
+async function trainedOutside(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  copies: readonly number[],
+): Promise<readonly string[]> {
+  const names = copies.flatMap((index) => [...(architecture.blocks[index]?.tensors.values() ?? [])]);
+  const copied = new Set(names.map((name) => architecture.aliases?.get(name) ?? name));
+  return [...(await trainableTensors(checkpoint))].filter((name) => !copied.has(name));
 }
 
 /** The source's card came along with its other files, and its owner may have written into it since. */

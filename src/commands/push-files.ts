@@ -24,13 +24,16 @@ const SMALL = 16_000_000;
 /** All but those that were `sent` before. Throws "output" for secrets, "input" for small files that are not what the manifest says. */
 export function pushFiles(expanded: Expanded, card: string, sent: ReadonlySet<string> = new Set()): PushFiles {
   const { directory, entries, file, sidecar } = expanded;
-  const own = new Set([...entries.map(({ name }) => name), CARD]);
+  const summary = expanded.training === undefined ? [] : [sidecar("training.json")];
+  const own = new Set([...entries.map(({ name }) => name), ...summary, CARD]);
   const papers =
     file === undefined ? fs.readdirSync(directory).filter((name) => !own.has(name) && isPaper(directory, name)) : [];
   const written = entries.filter(({ name }) => name !== CARD && !sent.has(name));
   const files = [
     ...written.map(({ name, size, sha256 = "" }) => ({ name, content: path.join(directory, name), size, sha256 })),
-    ...[sidecar("manifest.json"), ...papers].map((name) => inMemory(name, fs.readFileSync(path.join(directory, name)))),
+    ...[sidecar("manifest.json"), ...summary, ...papers].map((name) =>
+      inMemory(name, fs.readFileSync(path.join(directory, name))),
+    ),
     inMemory(sidecar("verification.json"), Buffer.from(`${JSON.stringify(proofOf(expanded), null, 2)}\n`)),
     inMemory(CARD, Buffer.from(card)),
   ].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -42,7 +45,9 @@ export function pushFiles(expanded: Expanded, card: string, sent: ReadonlySet<st
 
 /** The report as it was written, but for paths of this machine, which are nobody's business. */
 function proofOf({ report, source }: Expanded): Expanded["report"] {
-  const before = source === undefined ? "BEFORE" : `${source.repo}@${source.commit}`;
+  // What was trained was the expanded checkpoint, which has no address.
+  const isSource = source !== undefined && report.verdict === "identity";
+  const before = isSource ? `${source.repo}@${source.commit}` : "BEFORE";
   return {
     ...report,
     before: { ...report.before, location: before },

@@ -1,4 +1,4 @@
-// The verb `push`: an expanded, proved checkpoint to the Hub, with a card that says what it is. Publishes all of it in one commit, or
+// The verb `push`: an expanded, proved checkpoint, trained or not, to the Hub, with a card that says what it is. Publishes all of it in one commit, or
 // nothing; refuses what was not proved.
 import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
@@ -157,8 +157,10 @@ function uploadOptions(target: PushTarget & RunOptions): UploadOptions {
   };
 }
 
-function title({ plan, version }: Expanded): string {
+function title({ plan, version, report }: Expanded): string {
   const copies = plan.blocks.filter(({ kind }) => kind === "copy").length;
+  if (report.verdict === "trained")
+    return `${copies} inserted block${copies === 1 ? "" : "s"} trained; made by expand-checkpoint ${version}`;
   return `${copies} identity block${copies === 1 ? "" : "s"} inserted by expand-checkpoint ${version}`;
 }
 
