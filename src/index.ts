@@ -19,6 +19,7 @@ export { type InspectOptions, type InspectReport, inspect } from "./commands/ins
 export { type MaskOptions, type MaskReport, mask } from "./commands/mask.ts";
 export { type PlanReport, type PrepareOptions, plan } from "./commands/plan.ts";
 export { type PushOptions, type PushReport, type PushTarget, push } from "./commands/push.ts";
+export { type TrainOptions, type TrainReport, train } from "./commands/train.ts";
 export { type VerifyOptions, verify } from "./commands/verify.ts";
 export { type ErrorTag, EXIT_CODES, ExpandError } from "./errors.ts";
 export { finish, type Run, type RunEvent, type RunOptions } from "./events.ts";

@@ -1,2 +1,3 @@
-// Names of the trainers that a mask can be written for, for callers that load nothing else.
+// Names of the trainers that a mask can be written for, and of those that a run can be handed to, for callers that load nothing else.
 export { RECIPE_NAMES, type RecipeName } from "../expansion/recipes/names.ts";
+export { TRAINER_NAMES, type TrainerName } from "../training/export/names.ts";

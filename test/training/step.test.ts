@@ -369,8 +369,8 @@ t.test(
         peaks.set(checkpointing, peakOf(ready, nodes));
       });
     }
-    // Three blocks from the copy on, of which all but the last half are computed again: seven products each, the last three not.
-    t.equal((counts.get(true) ?? 0) - (counts.get(false) ?? 0), 18, "products computed again");
+    // Three blocks from the copy on, of which each computes five products again: not those that close a branch, which nothing reads backwards.
+    t.equal((counts.get(true) ?? 0) - (counts.get(false) ?? 0), 15, "products computed again");
     t.ok(
       (peaks.get(true) ?? 0) < 0.8 * (peaks.get(false) ?? 0),
       `${peaks.get(true)} < 0.8 * ${peaks.get(false)} bytes`,
@@ -442,12 +442,13 @@ for (const [title, options, error] of REFUSALS) {
 }
 
 t.test("a tensor that takes no part is refused", { skip }, async (t) => {
-  const folder = path.join(root, "tied");
-  const model = tinyLlama({ blocks: 1, config: { tie_word_embeddings: true } });
-  writeTinyHf(folder, model);
-  await t.rejects(trainerOf(folder, { trainable: new Set(["lm_head.weight"]) }), {
+  const folder = path.join(root, "inert");
+  const name = "model.layers.0.self_attn.rotary_emb.inv_freq";
+  writeTinyHf(folder, tinyLlama({ blocks: 1, tensors: { ...tinyLlama().tensors, [name]: [4] } }));
+  await t.rejects(trainerOf(folder, { trainable: new Set([name]) }), {
     tag: "unsupported",
-    message: '"lm_head.weight": is to be trained, but takes no part in the computation of logits',
+    message:
+      '"model.layers.0.self_attn.rotary_emb.inv_freq": is to be trained, but takes no part in the computation of logits',
     fix: "Leave it out of the mask.",
   });
 });
@@ -458,7 +459,7 @@ t.test("a state of other tensors, and a batch of another size, are refused", { s
     const name = "model.layers.2.self_attn.q_proj.weight";
     await t.rejects(trainer.load({ ...state, m: new Map() }), {
       tag: "input",
-      message: 'the saved state of "model.layers.2.input_layernorm.weight" (m) has none',
+      message: `the saved state of "${trainer.parameters[0]?.name}" (m) has none`,
     });
     await t.rejects(trainer.load({ ...state, v: new Map(state.v).set(name, new Float32Array(3)) }), {
       message: `the saved state of "${name}" (v) has 3 values; 256 were expected`,

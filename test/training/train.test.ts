@@ -220,6 +220,22 @@ t.test("a dry run measures two steps and writes nothing", needsRuntime, async (t
   t.notOk(fs.existsSync(at("dry")));
 });
 
+t.test("--export writes a directory for another trainer, and refuses words about training here", async (t) => {
+  const corpus = path.join(folder, "code.jsonl");
+  fs.writeFileSync(corpus, '{"text":"the cat sat."}\n');
+  const words = ["train", expanded, at("elsewhere"), "--corpus", corpus, "--export", "accelerate", "--no-progress"];
+  const stray = await run(...words, "--device", "cuda");
+  t.equal(
+    stray.err,
+    "error: --device is about training here, and --export trains nothing\nfix: Remove --device, or --export.\n",
+  );
+  t.equal(stray.code, 2);
+  const { code, out, err } = await run(...words);
+  t.equal(code, 0, err);
+  t.match(out, `run       cd ${at("elsewhere")} && bash train.sh`);
+  t.ok(fs.existsSync(path.join(at("elsewhere"), "train.py")));
+});
+
 interface Refusal {
   readonly title: string;
   readonly words: () => readonly string[];

@@ -1,141 +1,28 @@
-// The words of `train`.
-import type { Options } from "yargs";
-import type { TrainOptions, TrainReport } from "../../commands/train.ts";
-import type { TrainForecast } from "../../commands/train-forecast.ts";
+// The verb `train`, with its two other answers: a forecast, and a directory for another trainer.
+import type { ExportOptions } from "../../commands/export.ts";
+import type { TrainOptions } from "../../commands/train.ts";
 import { ExpandError } from "../../errors.ts";
-import { formatBytes, formatCount, formatDuration, formatRanges, formatTable } from "../terminal.ts";
-import { decimal, wholeNumber } from "../values.ts";
-import { type Arguments, optional, text, type Verb, type VerbContext } from "../verb.ts";
+import { TRAIN_OPTIONS, trainOptions } from "../train-options.ts";
+import { forecastText, trainText } from "../train-text.ts";
+import { type Arguments, text, type Verb, type VerbContext } from "../verb.ts";
 
 const EXITS = { trained: 0, "not-trained": 1 } as const;
-
-function number(group: string, name: string, describe: string, least?: number): Readonly<Record<string, Options>> {
-  const coerce = least === undefined ? decimal(name) : wholeNumber(name, least);
-  return { [name]: { group, requiresArg: true, describe, coerce } };
-}
-
-const CORPUS_OPTIONS: Readonly<Record<string, Options>> = {
-  corpus: {
-    group: "Corpus:",
-    requiresArg: true,
-    type: "string",
-    array: true,
-    describe: "FILE or FILE=WEIGHT: .txt, .jsonl, .parquet, or a directory of them; may be said several times",
-  },
-  eval: {
-    group: "Corpus:",
-    requiresArg: true,
-    type: "string",
-    array: true,
-    describe: "NAME=FILE: a text to measure the model on while it is trained; may be said several times",
-  },
-  field: {
-    group: "Corpus:",
-    requiresArg: true,
-    type: "string",
-    describe: "Key or column that holds the text [default: text, else the only one]",
-  },
-  tokenizer: {
-    group: "Corpus:",
-    requiresArg: true,
-    type: "string",
-    describe: "A tokenizer.json [default: the one in EXPANDED]",
-  },
-};
-
-const LENGTH_OPTIONS: Readonly<Record<string, Options>> = {
-  ...number("Length:", "steps", "Optimizer steps", 1),
-  ...number("Length:", "epochs", "Passes over the corpus [default: 1]"),
-  ...number("Length:", "tokens", "Tokens to train on", 1),
-  ...number("Length:", "batch", "Sequences of one forward pass [default: 8]", 1),
-  ...number("Length:", "accumulate", "Forward passes of one step [default: 1]", 1),
-  ...number("Length:", "context", "Tokens of a sequence [default: the model's own, at most 512]", 2),
-};
-
-const OPTIMIZER_OPTIONS: Readonly<Record<string, Options>> = {
-  ...number("Optimizer (AdamW):", "lr", "Highest learning rate [default: 2e-4]"),
-  ...number("Optimizer (AdamW):", "warmup", "Share of the steps, or from 1 on their number [default: 0.06]"),
-  schedule: {
-    group: "Optimizer (AdamW):",
-    requiresArg: true,
-    choices: ["cosine", "linear", "constant"],
-    describe: "After the warm-up [default: cosine]",
-  },
-  ...number("Optimizer (AdamW):", "decay", "Weight decay [default: 0.1]"),
-  ...number("Optimizer (AdamW):", "clip", "Largest norm of the gradients, 0: any [default: 1]"),
-  ...number("Optimizer (AdamW):", "beta1", "[default: 0.9]"),
-  ...number("Optimizer (AdamW):", "beta2", "[default: 0.95]"),
-};
-
-const MACHINE_OPTIONS: Readonly<Record<string, Options>> = {
-  device: {
-    group: "Machine:",
-    requiresArg: true,
-    choices: ["cpu", "cuda"],
-    describe: "Where the model is trained [default: cpu]",
-  },
-  dtype: {
-    group: "Machine:",
-    requiresArg: true,
-    choices: ["f32", "f16", "bf16"],
-    describe: "Of products of matrices; weights are trained in f32 [default: f32]",
-  },
-  layout: {
-    group: "Machine:",
-    requiresArg: true,
-    choices: ["host", "graph", "loop", "offload"],
-    describe: "Where AdamW and its state are [default: host on the CPU, loop on CUDA]",
-  },
-  checkpointing: {
-    group: "Machine:",
-    type: "boolean",
-    describe: "Compute activations again instead of keeping them [default: true] (--no-checkpointing)",
-  },
-  ...number("Machine:", "threads", "Threads of the CPU [default: all cores]", 1),
-};
-
-const RUN_OPTIONS: Readonly<Record<string, Options>> = {
-  mask: {
-    group: "Run:",
-    requiresArg: true,
-    type: "string",
-    describe: "What is trained [default: EXPANDED's mask.json]",
-  },
-  stack: { group: "Run:", requiresArg: true, type: "string", describe: "Which stack was expanded" },
-  ...number("Run:", "every", "Steps between two evaluations [default: a tenth of the run]", 1),
-  ...number("Run:", "eval-tokens", "Tokens of each evaluation [default: a 25th of the run's, 4096 to 32768]", 1),
-  ...number("Run:", "save-every", "Steps between two saves [default: a tenth of the run, or ten minutes]", 1),
-  ...number("Run:", "seed", "Of the order of the documents [default: 0]", 0),
-  resume: { group: "Run:", type: "boolean", default: true, describe: "Go on from the state in OUT (--no-resume)" },
-  force: { group: "Run:", type: "boolean", default: false, describe: "Replace files of the same names in OUT" },
-  hash: {
-    group: "Run:",
-    type: "boolean",
-    default: true,
-    describe: "SHA-256 of every file in the manifest (--no-hash)",
-  },
-  "dry-run": {
-    group: "Run:",
-    type: "boolean",
-    default: false,
-    describe: "Print memory, steps, tokens and time, measured on two steps; write nothing",
-  },
-};
 
 export const trainVerb: Verb = {
   name: "train",
   positionals: "<expanded> <output>",
   summary: "Trains the copies of an expanded checkpoint on a corpus, and proves that nothing else changed.",
-  options: { ...CORPUS_OPTIONS, ...LENGTH_OPTIONS, ...OPTIMIZER_OPTIONS, ...MACHINE_OPTIONS, ...RUN_OPTIONS },
+  options: TRAIN_OPTIONS,
   examples: [
     ["train ./expanded ./trained --corpus code.jsonl --eval code=held-out.txt", "one epoch, measured on the way"],
     ["train ./expanded ./trained --corpus code.jsonl=0.8 --corpus prose.txt=0.2 --tokens 50000000", "a mixture"],
     ["train ./expanded ./trained --corpus code.jsonl --dry-run", "what it would take"],
   ],
   exits:
-    "0 trained and proved, 1 something else changed, 2 usage, 3 a source is refused or a loss is not finite, 4 output refused or disk full, 6 onnxruntime or CUDA is missing, 130 interrupted with the state saved",
+    "0 trained and proved, 1 something else changed, 2 usage, 3 a source is refused or a loss is not finite, 4 output refused or disk full, 6 onnxruntime or CUDA is missing, 7 the proof is inconclusive, 130 interrupted with the state saved",
   run: async (args, context) => {
     const options = trainOptions(args, context);
+    if (args.export !== undefined) return exportFor(args, options, context);
     if (args["dry-run"] === true) return dryRun(options, context);
     const { train } = await import("../../commands/train.ts");
     const report = await context.finish(train(options));
@@ -152,107 +39,36 @@ async function dryRun(options: TrainOptions, context: VerbContext): Promise<numb
   return 0;
 }
 
-function trainOptions(args: Arguments, context: VerbContext): TrainOptions {
-  return {
-    source: text(args, "expanded") ?? "",
-    output: text(args, "output") ?? "",
-    corpora: words(args.corpus).map(weighted),
-    evaluations: words(args.eval).map(named),
-    signal: context.signal,
-    ...optional<TrainOptions>(args, {
-      field: "field",
-      tokenizer: "tokenizer",
-      steps: "steps",
-      epochs: "epochs",
-      tokens: "tokens",
-      batch: "batch",
-      accumulate: "accumulate",
-      context: "context",
-      rate: "lr",
-      warmup: "warmup",
-      schedule: "schedule",
-      decay: "decay",
-      clip: "clip",
-      beta1: "beta1",
-      beta2: "beta2",
-      device: "device",
-      dtype: "dtype",
-      layout: "layout",
-      checkpointing: "checkpointing",
-      threads: "threads",
-      mask: "mask",
-      stack: "stack",
-      every: "every",
-      evaluationTokens: "eval-tokens",
-      saveEvery: "save-every",
-      seed: "seed",
-      resume: "resume",
-      force: "force",
-      hash: "hash",
-    }),
-  };
-}
+/** What only a run of our own can heed. */
+const OWN_WORDS = [
+  "eval",
+  "tokenizer",
+  "mask",
+  "device",
+  "layout",
+  "checkpointing",
+  "threads",
+  "every",
+  "eval-tokens",
+  "save-every",
+];
 
-function words(value: unknown): readonly string[] {
-  return Array.isArray(value) ? value.map(String) : [];
-}
-
-/** "code.jsonl=0.8"; a name with "=" in it is one where no number follows. */
-function weighted(word: string): TrainOptions["corpora"][number] {
-  const [, path, digits] = /^(.+)=(\d+(?:\.\d+)?)$/.exec(word) ?? [];
-  return path === undefined ? { path: word } : { path, weight: Number(digits) };
-}
-
-function named(word: string): { readonly name: string; readonly path: string } {
-  const [, name, path] = /^([^=/\\]+)=(.+)$/.exec(word) ?? [];
-  if (name !== undefined && path !== undefined) return { name, path };
-  throw new ExpandError("usage", `--eval takes NAME=FILE, such as code=held-out.txt, not ${JSON.stringify(word)}`, {
-    fix: "Name the text: --eval code=held-out.txt.",
-  });
-}
-
-function forecastText({ recipe, memory, parameters, tokens, secondsPerStep, seconds, loss }: TrainForecast): string {
-  const { batch, accumulate, context } = recipe;
-  const rows = [
-    ["frozen weights", formatBytes(memory.weights)],
-    ["trained weights and moments, f32", formatBytes(memory.state)],
-    ["gradients", formatBytes(memory.gradients)],
-    ["activations", formatBytes(memory.activations)],
-    ["together", formatBytes(memory.total)],
-    ...(memory.measured === undefined
-      ? []
-      : [["measured: growth of the process in two steps", formatBytes(memory.measured)]]),
+async function exportFor(args: Arguments, options: TrainOptions, context: VerbContext): Promise<number> {
+  const stray = args["dry-run"] === true ? "dry-run" : OWN_WORDS.find((word) => args[word] !== undefined);
+  if (stray !== undefined) {
+    throw new ExpandError("usage", `--${stray} is about training here, and --export trains nothing`, {
+      fix: `Remove --${stray}, or --export.`,
+    });
+  }
+  const { exportTraining } = await import("../../commands/export.ts");
+  const { field } = options;
+  const corpora = options.corpora.map((corpus) => ({ ...corpus, ...(field === undefined ? {} : { field }) }));
+  const trainer = text(args, "export") as ExportOptions["trainer"];
+  const report = await context.finish(exportTraining({ ...options, corpora, trainer }));
+  const lines = [
+    `wrote     ${report.files.map(({ name }) => name).join(", ")} to ${report.output}`,
+    `run       cd ${report.output} && ${report.command}`,
   ];
-  return [
-    `trains    ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors`,
-    `steps     ${recipe.steps} of ${batch} x ${accumulate} sequences of ${context} tokens, ${formatCount(tokens)} tokens in all`,
-    `rate      ${recipe.schedule.peak}, ${recipe.schedule.kind}, ${recipe.schedule.warmup} steps of warm-up`,
-    `time      ${formatDuration(seconds)}: ${secondsPerStep.toPrecision(3)} s a step, measured; evaluations not counted`,
-    `loss      ${loss.toFixed(4)} at the first step`,
-    `disk      ${formatBytes(memory.disk)} for the state while it runs`,
-    "",
-    formatTable(["memory (estimated)", ""], rows),
-    "",
-    "nothing was written",
-  ].join("\n");
-}
-
-async function trainText(report: TrainReport): Promise<string> {
-  const { terminalText } = await import("../../commands/verify.ts");
-  const { progress, parameters, loss, evaluations } = report;
-  const bytes = report.files.reduce((sum, file) => sum + file.size, 0);
-  const perplexity = (nats: number): string => String(Number(Math.exp(nats).toPrecision(4)));
-  const rows = evaluations.map(({ name, before, after }) => {
-    const change = 100 * (Math.exp(after - before) - 1);
-    return [name, perplexity(before), perplexity(after), `${change > 0 ? "+" : ""}${change.toFixed(1)} %`];
-  });
-  return [
-    `trained   ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors, blocks ${formatRanges(report.blocks)}`,
-    `steps     ${progress.step}, ${formatCount(progress.tokens)} tokens, ${formatDuration(progress.seconds)}${progress.skipped === 0 ? "" : `; ${progress.skipped} skipped in f16`}`,
-    `loss      ${loss.first.toFixed(4)} at first, ${loss.last.toFixed(4)} at last`,
-    ...(rows.length === 0 ? [] : ["", formatTable(["text", "perplexity before", "after", "change"], rows)]),
-    "",
-    `wrote     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}`,
-    terminalText(report.verification),
-  ].join("\n");
+  context.terminal.report(context.json ? JSON.stringify(report) : lines.join("\n"));
+  return 0;
 }

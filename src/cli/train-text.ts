@@ -1,0 +1,58 @@
+// What `train` says in the end, and what its dry run says. Text only.
+import type { TrainReport } from "../commands/train.ts";
+import type { TrainForecast } from "../commands/train-forecast.ts";
+import { formatBytes, formatCount, formatDuration, formatRanges, formatTable } from "./terminal.ts";
+
+export function forecastText({
+  recipe,
+  memory,
+  parameters,
+  tokens,
+  secondsPerStep,
+  seconds,
+  loss,
+}: TrainForecast): string {
+  const { batch, accumulate, context } = recipe;
+  const rows = [
+    ["frozen weights", formatBytes(memory.weights)],
+    ["trained weights and moments, f32", formatBytes(memory.state)],
+    ["gradients", formatBytes(memory.gradients)],
+    ["activations", formatBytes(memory.activations)],
+    ["together", formatBytes(memory.total)],
+    ...(memory.measured === undefined
+      ? []
+      : [["measured: growth of the process in two steps", formatBytes(memory.measured)]]),
+  ];
+  return [
+    `trains    ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors`,
+    `steps     ${recipe.steps} of ${batch} x ${accumulate} sequences of ${context} tokens, ${formatCount(tokens)} tokens in all`,
+    `rate      ${recipe.schedule.peak}, ${recipe.schedule.kind}, ${recipe.schedule.warmup} steps of warm-up`,
+    `time      ${formatDuration(seconds)}: ${secondsPerStep.toPrecision(3)} s a step, measured; evaluations not counted`,
+    `loss      ${loss.toFixed(4)} at the first step`,
+    `disk      ${formatBytes(memory.disk)} for the state while it runs`,
+    "",
+    formatTable(["memory (estimated)", ""], rows),
+    "",
+    "nothing was written",
+  ].join("\n");
+}
+
+export async function trainText(report: TrainReport): Promise<string> {
+  const { terminalText } = await import("../commands/verify.ts");
+  const { progress, parameters, loss, evaluations } = report;
+  const bytes = report.files.reduce((sum, file) => sum + file.size, 0);
+  const perplexity = (nats: number): string => String(Number(Math.exp(nats).toPrecision(4)));
+  const rows = evaluations.map(({ name, before, after }) => {
+    const change = 100 * (Math.exp(after - before) - 1);
+    return [name, perplexity(before), perplexity(after), `${change > 0 ? "+" : ""}${change.toFixed(1)} %`];
+  });
+  return [
+    `trained   ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors, blocks ${formatRanges(report.blocks)}`,
+    `steps     ${progress.step}, ${formatCount(progress.tokens)} tokens, ${formatDuration(progress.seconds)}${progress.skipped === 0 ? "" : `; ${progress.skipped} skipped in f16`}`,
+    `loss      ${loss.first.toFixed(4)} at first, ${loss.last.toFixed(4)} at last`,
+    ...(rows.length === 0 ? [] : ["", formatTable(["text", "perplexity before", "after", "change"], rows)]),
+    "",
+    `wrote     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}`,
+    terminalText(report.verification),
+  ].join("\n");
+}
