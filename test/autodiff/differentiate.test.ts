@@ -229,3 +229,21 @@ t.test("names never meet those of the graph", async (t) => {
   tape.output("d", gradient);
   checkGraph(tape.toGraph());
 });
+
+t.test("rows read twice in half precision are summed in f32, for the CPU has no kernel that adds them", async (t) => {
+  const tape = empty();
+  const table = tape.input("table", { type: OnnxType.FLOAT16, shape: [3, 2] });
+  const rows = tape.op("Gather", [table, tape.ints([0, 2, 2])]);
+  const columns = tape.op("GatherElements", [rows, tape.constant([0, 0, 1, 1, 0, 1], OnnxType.INT64, [3, 2])], {
+    axis: 1,
+  });
+  const loss = tape.op("ReduceSum", [columns], { keepdims: 0 });
+  for (const [, gradient] of differentiate(tape, loss, [table])) tape.output("d", gradient);
+  const session = await runtime.open(encodeModel(tape.toGraph().model));
+  const { d } = await session.run({});
+  t.equal(d?.dtype, "float16");
+  // Row 0: both of its values read from column 0. Row 2: column 1 twice, then both columns once.
+  const [zero, one, two, three] = [0, 0x3c00, 0x4000, 0x4200];
+  t.same([...(d?.data ?? [])], [two, zero, zero, zero, one, three]);
+  await session.close();
+});

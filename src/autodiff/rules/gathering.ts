@@ -1,6 +1,7 @@
 // Operators that read and write at places that other values name. What is read twice gets the sum of both gradients.
 import { stringAttribute } from "../../graph/attributes.ts";
-import type { NodeProto } from "../../graph/onnx.ts";
+import { type NodeProto, OnnxType } from "../../graph/onnx.ts";
+import type { Attributes, ValueType } from "../tape.ts";
 import { frontAxis, sizeOf } from "../types/type.ts";
 import type { Backward, Rules } from "./rule.ts";
 
@@ -12,17 +13,13 @@ export const GATHERING: Rules = {
   GatherElements: {
     mathematics: "dx[i] = sum of the dy that were read at i",
     inputs: [0],
-    gradient: (at) =>
-      at.op("ScatterElements", [at.zeros(at.typeOf()), at.x(1), at.dy()], {
-        axis: at.int("axis", 0),
-        reduction: "add",
-      }),
+    gradient: (at) => added(at, "ScatterElements", at.typeOf(), at.x(1), at.dy(), { axis: at.int("axis", 0) }),
   },
   GatherND: {
     mathematics: "dx[i] = sum of the dy that were read at i",
     inputs: [0],
     holds: (node) => !node.attribute.some(({ name, i }) => name === "batch_dims" && i !== 0n),
-    gradient: (at) => at.op("ScatterND", [at.zeros(at.typeOf()), at.x(1), at.dy()], { reduction: "add" }),
+    gradient: (at) => added(at, "ScatterND", at.typeOf(), at.x(1), at.dy()),
   },
   ScatterElements: {
     mathematics: "dx = dy where nothing was written over it, du = dy at the places written",
@@ -45,7 +42,29 @@ export const GATHERING: Rules = {
   },
 };
 
-/** Sums of rows by ScatterND, which adds in every float type; the axis is brought to the front for it, and taken back. */
+/** Zeros of this type, and at their places the sums of the values: in f32 where the type is of 16 bits, which the CPU does not add in. */
+function added(
+  at: Backward,
+  operator: "ScatterElements" | "ScatterND",
+  { type, shape }: ValueType,
+  places: string,
+  values: string,
+  attributes: Attributes = {},
+): string {
+  const isHalf = type === OnnxType.FLOAT16 || type === OnnxType.BFLOAT16;
+  const sums = at.op(
+    operator,
+    [
+      at.zeros({ type: isHalf ? OnnxType.FLOAT : type, shape }),
+      places,
+      isHalf ? at.op("Cast", [values], { to: OnnxType.FLOAT }) : values,
+    ],
+    { ...attributes, reduction: "add" },
+  );
+  return isHalf ? at.op("Cast", [sums], { to: type }) : sums;
+}
+
+/** Sums of rows: the axis is brought to the front for it, and taken back. */
 function gathered(at: Backward): string {
   const shape = at.shapeOf();
   const axis = frontAxis(at.int("axis", 0), shape.length);
@@ -56,7 +75,7 @@ function gathered(at: Backward): string {
   const order = shape.map((_, at) => at);
   const front = [axis, ...order.slice(0, axis), ...order.slice(axis + 1)];
   const moved = axis === 0 ? rows : at.op("Transpose", [rows], { perm: front });
-  const zeros = at.zeros({ type: at.typeOf().type, shape: [shape[axis] ?? 0, ...before, ...after] });
-  const sums = at.op("ScatterND", [zeros, places, moved], { reduction: "add" });
+  const turned = { type: at.typeOf().type, shape: [shape[axis] ?? 0, ...before, ...after] };
+  const sums = added(at, "ScatterND", turned, places, moved);
   return axis === 0 ? sums : at.op("Transpose", [sums], { perm: order.map((each) => front.indexOf(each)) });
 }
