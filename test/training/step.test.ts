@@ -71,7 +71,10 @@ for (const [name, directory] of Object.entries({ LLAMA, MIXTRAL, GEMMA2, GGUF, g
     { skip },
     async (t) => {
       const model = name === "gpt2" ? await onnx("fused-gpt2") : directory;
-      const host = await made(model, {});
+      // A quantized copy stays closed, and its norms can learn nothing: those of an original block are trained instead.
+      const trainable =
+        name === "GGUF" ? new Set(["blk.1.attn_norm.weight", "blk.1.ffn_norm.weight"]) : trainableIn(model);
+      const host = await made(model, { trainable });
       t.ok(host.results.every(({ finite }) => finite));
       t.ok(
         (host.results[2]?.loss ?? 9) < (host.results[0]?.loss ?? 0),
@@ -85,7 +88,7 @@ for (const [name, directory] of Object.entries({ LLAMA, MIXTRAL, GEMMA2, GGUF, g
         { layout: "offload" },
       ] as const satisfies readonly Partial<TrainerOptions>[];
       for (const options of name === "LLAMA" ? others : others.slice(-2)) {
-        const other = await made(model, options);
+        const other = await made(model, { trainable, ...options });
         const how = JSON.stringify(options);
         t.equal(difference(host.state, other.state), 0, how);
         t.same(
@@ -244,8 +247,12 @@ for (const layout of ["host", "graph", "loop", "offload"] as const) {
     { skip },
     async (t) => {
       await using(LLAMA, { layout, dtype: "f16", loopSteps: 4 }, async (trainer) => {
+        // Large values make large gradients of the output projection behind them: f32 overflows, as f16 would long before.
+        const state = structuredClone(await trainer.state());
+        const values = state.weights.get("model.layers.2.self_attn.v_proj.weight");
+        for (const [at, value] of values?.entries() ?? []) values?.fill(value * 2 ** 14, at, at + 1);
+        await trainer.load({ ...state, scale: { scale: 2 ** 127, good: 7 } });
         const before = await snapshot(trainer);
-        await trainer.load({ ...(await trainer.state()), scale: { scale: 2 ** 127, good: 7 } });
         const [first] = await trainer.run([[batchOf(1)]], [1e-2]);
         t.match(first, { finite: false, skipped: true, scale: 2 ** 127, tokens: 10, firstBad: /^model\.layers\.2\./ });
         t.equal(difference(before, await snapshot(trainer)), 0);

@@ -6,6 +6,9 @@ import { readsOf } from "../../graph/walk.ts";
 /** Work that is worth being computed twice; between two cuts there is some of it. */
 const HEAVY: ReadonlySet<string> = new Set(["MatMul", "Gemm", "FusedMatMul", "MatMulNBits", "Conv"]);
 
+/** Types of values that a run can take and give: bfloat16 cannot. */
+const CROSSES: ReadonlySet<OnnxType> = new Set([OnnxType.FLOAT, OnnxType.FLOAT16, OnnxType.DOUBLE]);
+
 /**
  * Values of the residual stream, in order, from the embedding's to the last before the head: between nodes where only one value that
  * depends on `source` is still to be read. Empty where something else passes by (values that every block reads).
@@ -51,7 +54,7 @@ function narrowPlaces(tape: Tape, source: string, sink: string): readonly Place[
     for (const name of reads) if ((last.get(name) ?? -1) <= at) alive.delete(name);
     const [value = ""] = alive;
     if (value === sink) break;
-    if (alive.size !== 1 || value === source || tape.typeOf(value).type === OnnxType.INT64) continue;
+    if (alive.size !== 1 || !CROSSES.has(tape.typeOf(value).type)) continue;
     places.push({ value, heavy });
     heavy = false;
   }

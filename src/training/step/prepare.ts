@@ -5,7 +5,7 @@ import { specialize } from "../../autodiff/specialize.ts";
 import type { Tape } from "../../autodiff/tape.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { encodeModel, OnnxType } from "../../graph/onnx.ts";
-import { openRuntime, type Runtime, type Session } from "../../runtime/runtime.ts";
+import { type OpenOptions, openRuntime, type Runtime, type Session } from "../../runtime/runtime.ts";
 import { cutsOf } from "./cuts.ts";
 import { placeWeights } from "./files.ts";
 import { forwardOf } from "./forward.ts";
@@ -56,7 +56,7 @@ export interface Prepared {
   readonly cuts: readonly string[];
   /** Gives LOSS. */
   readonly forward: Graph;
-  open(graph: Graph, name: string): Promise<Session>;
+  open(graph: Graph, name: string, more?: Pick<OpenOptions, "optimizedPath">): Promise<Session>;
 }
 
 export async function prepare(options: TrainerOptions): Promise<Prepared> {
@@ -86,8 +86,9 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
       loss,
       cuts: cutsOf(tape, ids, value),
       forward: tape.toGraph("loss"),
-      open: (model, name) =>
+      open: (model, name, more) =>
         runtime.open(encodeModel(model.model), {
+          ...more,
           name,
           folder: placed.folder,
           without: WITHOUT,

@@ -12,8 +12,9 @@ import {
   type NodeProto,
   NodeProtoSchema,
   OnnxType,
+  OperatorSetIdProtoSchema,
 } from "../../graph/onnx.ts";
-import { readsOf } from "../../graph/walk.ts";
+import { domainOf, nodesIn, readsOf } from "../../graph/walk.ts";
 
 /** Nodes in order, that make `outputs` of `inputs` and of what is outside. */
 export interface Region {
@@ -70,7 +71,14 @@ export function loopNode(
 export function modelOf(tape: Tape, name: string, region: Region): Graph {
   const template: ModelProto = tape.toGraph(name).model;
   const read = new Set(region.nodes.flatMap(readsOf));
+  const domains = new Set([...nodesIn(region.nodes)].map(({ domain }) => domainOf(domain)));
+  const opsetImport = ["", ...[...domains].filter((domain) => domain !== "")].map((domain) =>
+    create(OperatorSetIdProtoSchema, {
+      domain,
+      version: BigInt(domain === "" ? tape.opset : (tape.domains.get(domain) ?? 1)),
+    }),
+  );
   const graph = graphProto(tape, name, region);
   graph.initializer = [...tape.initializers.values()].filter((tensor) => read.has(tensor.name));
-  return { model: create(ModelProtoSchema, { ...template, graph }), files: tape.files };
+  return { model: create(ModelProtoSchema, { ...template, graph, opsetImport }), files: tape.files };
 }
