@@ -59,7 +59,14 @@ export class Recomputation {
     const name = this.#tape.resolve(value);
     const segment = this.#segments.get(name) ?? OUTSIDE;
     const isStored = segment !== this.#current || segment === OUTSIDE || segment === this.#boundaries.length - 1;
-    return isStored ? name : this.#repeat(name);
+    return isStored && !this.#isWidened(name) ? name : this.#repeat(name);
+  }
+
+  /** A cast of a weight: kept, it would hold every 16-bit weight in f32 from the forward pass on. */
+  #isWidened(name: string): boolean {
+    if (this.#current === OUTSIDE || this.#current === this.#boundaries.length - 1) return false;
+    const maker = this.#tape.makerOf(name);
+    return maker?.opType === "Cast" && this.#tape.makerOf(maker.input[0] ?? "") === undefined;
   }
 
   #repeat(name: string): string {
