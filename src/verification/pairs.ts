@@ -107,12 +107,13 @@ export function summed(findings: readonly Finding[]): readonly Finding[] {
   const inBlocks = findings.filter(({ code, block }) => SUMMED.has(code) && block !== undefined);
   return findings.flatMap((each) => {
     const alike = inBlocks.includes(each) ? inBlocks.filter(({ code }) => code === each.code) : [];
-    const blocks = [...new Set(alike.map(({ block }) => `${block}`))];
-    if (blocks.length < 2) return each;
+    const blocks = [...new Set(alike.flatMap(({ block }) => block ?? []))];
+    const [block] = blocks;
+    if (block === undefined || blocks.length < 2) return each;
     if (each !== alike[0]) return [];
     const tensors = alike.flatMap((one) => one.tensors ?? []);
     const message = `${tensors.length} tensors are not as in BEFORE, the first: ${each.message}`;
-    return finding(each.code, `blocks ${listed(blocks)}`, message, { tensors, block: each.block });
+    return finding(each.code, `blocks ${listed(blocks.map(String))}`, message, { tensors, block });
   });
 }
 

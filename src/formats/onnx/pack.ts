@@ -3,17 +3,21 @@ import { referTo } from "../../graph/graph.ts";
 import type { TensorProto } from "../../graph/onnx.ts";
 import type { FilePlan, Segment } from "../../storage/file-plan.ts";
 import { type TensorRef, ZERO } from "../../tensor/reference.ts";
-import type { ByteSource } from "../../tensor/source.ts";
+import { type ByteSource, joinedSource, type Stretch } from "../../tensor/source.ts";
 
 /** Bytes. A page, so that runtimes can map large tensors; a cache line for the others. */
 const PAGE = 4096;
 const LINE = 64;
 const PAGED_FROM = 2 ** 20;
 
+type Run = Exclude<Segment, { readonly kind: "bytes" }>;
+
 interface Chunk {
   readonly name: string;
-  readonly segments: Segment[];
+  readonly segments: Run[];
   size: number;
+  /** A whole file, to which nothing is added. */
+  readonly closed: boolean;
 }
 
 interface Place {
@@ -40,8 +44,21 @@ export class DataPacker {
     referTo(tensor, location, offset, ref.bytes);
   }
 
+  /** Takes a file as it is, so that it can be linked; gives its new name. */
+  take(source: ByteSource): string {
+    const chunk = this.#open(true);
+    chunk.segments.push({ kind: "copy", to: 0, length: source.size, source, from: 0 });
+    chunk.size = source.size;
+    return chunk.name;
+  }
+
   files(): readonly FilePlan[] {
-    return this.#chunks;
+    return this.#chunks.map(({ name, size, segments }) => ({ name, size, segments }));
+  }
+
+  /** What the files will hold, before they are written. */
+  sources(): ReadonlyMap<string, ByteSource> {
+    return new Map(this.#chunks.map(({ name, segments }) => [name, joinedSource(name, segments.map(stretchOf))]));
   }
 
   #placeOf(ref: TensorRef): Place {
@@ -72,9 +89,18 @@ export class DataPacker {
   /** The last file, or a new one where `bytes` more would be too many for it. */
   #chunkFor(bytes: number): Chunk {
     const last = this.#chunks.at(-1);
-    if (last !== undefined && last.size + bytes <= this.#limit) return last;
-    const next: Chunk = { name: this.#names.next().value, segments: [], size: 0 };
+    return last !== undefined && !last.closed && last.size + bytes <= this.#limit ? last : this.#open(false);
+  }
+
+  #open(closed: boolean): Chunk {
+    const next: Chunk = { name: this.#names.next().value, segments: [], size: 0, closed };
     this.#chunks.push(next);
     return next;
   }
+}
+
+/** Fills are read as zeros: those that pad, and weights that close a branch. */
+function stretchOf(segment: Run): Stretch {
+  const { length } = segment;
+  return segment.kind === "copy" ? { length, source: segment.source, offset: segment.from } : { length };
 }
