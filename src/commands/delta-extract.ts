@@ -6,7 +6,7 @@ import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { type AssembledFile, type KnownRun, takeApart } from "../expansion/delta/assembly.ts";
 import { type DeltaBase, keptTensor, planDelta, storable } from "../expansion/delta/delta-file.ts";
-import { runOf } from "../expansion/delta/digest.ts";
+import { digestAll, runOf } from "../expansion/delta/digest.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import type { NamedTensor } from "../formats/safetensors/layout.ts";
 import { JsonDocument, type JsonValue } from "../json.ts";
@@ -72,7 +72,7 @@ export async function* extractDelta(options: ExtractOptions): Run<ExtractReport>
     base: { format: base.format, headers: fingerprint(base).headers, tensors: known.tensors, files: taken.taken },
     expanded: { format: expanded.format, headers: fingerprint(expanded).headers },
     copies,
-    own: Object.fromEntries(taken.own.map((tensor) => [tensor, contents.tensors.get(tensor) ?? ""])),
+    own: yield* ownDigests(taken, contents, signal),
     files: taken.files,
   };
   const file = planDelta(name, delta, taken.tensors);
@@ -114,6 +114,26 @@ async function copiedTensors(
   const names = copies.flatMap((index) => [...(architecture.blocks[index]?.tensors.values() ?? [])]);
   const aliases = names.map((each) => architecture.aliases?.get(each) ?? each);
   return { copies, names: new Set(aliases.filter((each) => opened.tensors.has(each))) };
+}
+
+/** Of everything in the delta, so that it is known to be whole before anything is written by it. */
+async function* ownDigests(
+  { own, tensors }: TakenApart,
+  contents: ExpandedContents,
+  signal: AbortSignal | undefined,
+): Run<Readonly<Record<string, string>>> {
+  const kept = tensors.flatMap(([name, tensor]) => {
+    const run = contents.tensors.has(name) ? undefined : runOf(tensor);
+    return run === undefined ? [] : [{ name, run }];
+  });
+  const digests = yield* digestAll(
+    kept.map(({ run }) => run),
+    signal,
+  );
+  return Object.fromEntries([
+    ...own.map((name) => [name, contents.tensors.get(name) ?? ""] as const),
+    ...kept.map(({ name }, at) => [name, digests[at] ?? ""] as const),
+  ]);
 }
 
 interface TakenApart {
