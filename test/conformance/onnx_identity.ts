@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { ExpandError, expand, finish, type Plan } from "../../src/index.ts";
+import { ExpandError, expand, finish, type Plan, verify } from "../../src/index.ts";
 import { difference, LEVELS, type Rename, type Sizes } from "./onnx/running.ts";
 
 const SIZES: Sizes = { batch: 2, sequence: 5, past: 3, branch: true };
@@ -70,7 +70,10 @@ async function attempt({ name, file, refused, calls }: Case): Promise<{ bad: boo
     if (verification?.verdict !== "identity") {
       return { bad: true, text: verification?.findings.map(({ at, message }) => `${at}: ${message}`).join("; ") ?? "" };
     }
-    return await compare(file, path.join(output, "model.onnx"), plan, calls);
+    const written = [path.join(output, "model.onnx"), path.join(output, path.basename(file))].find(fs.existsSync) ?? "";
+    const compared = await compare(file, written, plan, calls);
+    const own = await proved(file, written);
+    return { bad: compared.bad || own.bad, text: `${compared.text}; ${own.text}` };
   } catch (error) {
     if (!(error instanceof ExpandError))
       return { bad: true, text: error instanceof Error ? `${error.stack}` : `${error}` };
@@ -79,8 +82,19 @@ async function attempt({ name, file, refused, calls }: Case): Promise<{ bad: boo
   }
 }
 
-async function compare(before: string, after: string, plan: Plan, calls: readonly Sizes[]) {
-  const written = fs.existsSync(after) ? after : path.join(path.dirname(after), path.basename(before));
+/** What `verify --mode both` says of the pair: bytes, outputs, and every block's state with and without a past. */
+async function proved(before: string, after: string): Promise<{ bad: boolean; text: string }> {
+  const { verdict, reason = "", findings, numeric } = await finish(verify({ before, after, mode: "both", threads: 1 }));
+  const said = `verify --mode both: ${verdict}`;
+  const refuted = findings.filter(({ severity }) => severity === "refutes" || severity === "leaves-open");
+  const why = [reason, ...refuted.map(({ at, message }) => `${at}: ${message}`)].join("; ");
+  if (verdict !== "identity") return { bad: true, text: `${said}: ${why}` };
+  const states = numeric?.blocks.length === 0 ? "blocks not looked at" : `${numeric?.blocks.length} blocks`;
+  const past = numeric?.cached === undefined ? "no past" : `behind a past of ${numeric.cached.past} as well`;
+  return { bad: false, text: `${said}, ${states}, ${past}` };
+}
+
+async function compare(before: string, written: string, plan: Plan, calls: readonly Sizes[]) {
   const rename = renaming(plan);
   let [values, differing, maxAbs, exact] = [0, 0, 0, true];
   for (const sizes of calls) {
