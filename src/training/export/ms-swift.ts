@@ -14,47 +14,15 @@ export function msSwift(job: Job, context: RecipeContext): Exported {
       kind: "refused",
       reason: `ms-swift takes one name of the text for all corpora, and these have ${[...fields].join(", ")}`,
     };
-  const [field = "text"] = fields;
-  const shares = sharesOf(job);
-  const args: readonly (readonly string[])[] = [
-    ["--model", job.model],
-    ["--use_hf", "true"],
-    ["--tuner_type", "full"],
-    ["--freeze_parameters_regex", ".*"],
-    ["--trainable_parameters_regex", found.pattern],
-    ["--dataset", ...job.corpora.map(({ path }) => path)],
-    // The documents are no conversations.
-    ["--template", "dummy"],
-    ["--columns", JSON.stringify({ [field]: "response" })],
-    ...(shares === undefined ? [] : [["--interleave_prob", ...shares.map(String)]]),
-    ["--split_dataset_ratio", "0"],
-    ["--torch_dtype", DTYPES[job.dtype]],
-    ["--max_length", `${job.context}`],
-    ["--truncation_strategy", "split"],
-    ["--per_device_train_batch_size", `${job.batch}`],
-    ["--gradient_accumulation_steps", `${job.accumulate}`],
-    "steps" in job.length ? ["--max_steps", `${job.length.steps}`] : ["--num_train_epochs", `${job.length.epochs}`],
-    ["--optim", "adamw_torch"],
-    ["--learning_rate", `${job.rate}`],
-    ["--lr_scheduler_type", schedulerName(job)],
-    ["--warmup_ratio", `${job.warmup}`],
-    ["--weight_decay", `${job.decay}`],
-    ["--max_grad_norm", `${job.clip}`],
-    ["--adam_beta1", `${job.beta1}`],
-    ["--adam_beta2", `${job.beta2}`],
-    ["--adam_epsilon", `${job.epsilon}`],
-    ["--seed", `${job.seed}`],
-    ["--save_only_model", "true"],
-    ["--add_version", "false"],
-    ["--output_dir", "./out"],
-  ];
   const text = [
     "#!/usr/bin/env bash",
     "# Trains the copies and freezes everything else. More arguments are passed on.",
     "set -euo pipefail",
     'cd "$(dirname "$0")"',
     'swift pt "$@" \\',
-    args.map((words) => `  ${words.map(shellWord).join(" ")}`).join(" \\\n"),
+    argumentsOf(job, found.pattern)
+      .map((words) => `  ${words.map(shellWord).join(" ")}`)
+      .join(" \\\n"),
     "",
   ].join("\n");
   const command = "bash train.sh";
@@ -77,6 +45,49 @@ export function msSwift(job: Job, context: RecipeContext): Exported {
       },
     ],
   };
+}
+
+function argumentsOf(job: Job, pattern: string): readonly (readonly string[])[] {
+  const { corpora, length } = job;
+  const shares = sharesOf(job);
+  return [
+    ["--model", job.model],
+    ["--use_hf", "true"],
+    ["--tuner_type", "full"],
+    ["--freeze_parameters_regex", ".*"],
+    ["--trainable_parameters_regex", pattern],
+    ["--dataset", ...corpora.map(({ path }) => path)],
+    // The documents are no conversations.
+    ["--template", "dummy"],
+    ["--columns", JSON.stringify({ [corpora[0]?.field ?? "text"]: "response" })],
+    ...(shares === undefined ? [] : [["--interleave_prob", ...shares.map(String)]]),
+    ["--split_dataset_ratio", "0"],
+    ["--torch_dtype", DTYPES[job.dtype]],
+    ["--max_length", `${job.context}`],
+    ["--truncation_strategy", "split"],
+    ["--per_device_train_batch_size", `${job.batch}`],
+    ["--gradient_accumulation_steps", `${job.accumulate}`],
+    "steps" in length ? ["--max_steps", `${length.steps}`] : ["--num_train_epochs", `${length.epochs}`],
+    ...optimizerOf(job),
+    ["--seed", `${job.seed}`],
+    ["--save_only_model", "true"],
+    ["--add_version", "false"],
+    ["--output_dir", "./out"],
+  ];
+}
+
+function optimizerOf(job: Job): readonly (readonly string[])[] {
+  return [
+    ["--optim", "adamw_torch"],
+    ["--learning_rate", `${job.rate}`],
+    ["--lr_scheduler_type", schedulerName(job)],
+    ["--warmup_ratio", `${job.warmup}`],
+    ["--weight_decay", `${job.decay}`],
+    ["--max_grad_norm", `${job.clip}`],
+    ["--adam_beta1", `${job.beta1}`],
+    ["--adam_beta2", `${job.beta2}`],
+    ["--adam_epsilon", `${job.epsilon}`],
+  ];
 }
 
 const HOSTS = [
