@@ -219,6 +219,17 @@ async function optimised(folder: string, model: Uint8Array): Promise<readonly st
   return decodeModel(fs.readFileSync(file)).graph?.node.map(({ opType }) => opType) ?? [];
 }
 
+t.test(
+  "nothing is computed again that is at hand: behind the last border, and what a gradient does not need",
+  async (t) => {
+    const tape = gradients((borders) => borders.slice(0, -1));
+    const again = tape.nodes.filter(({ name }) => name.startsWith("@gradient/again/"));
+    const count = (operator: string): number => again.filter(({ opType }) => opType === operator).length;
+    // Of three blocks: the first product and what gates it, but neither the second product nor the sum; and one tie each.
+    t.same([count("Gemm"), count("Sigmoid"), count("Add")], [3, 3, 3]);
+  },
+);
+
 t.test("names never meet those of the graph", async (t) => {
   const tape = empty();
   tape.input("@gradient/Add", f32(2));

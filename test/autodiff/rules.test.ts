@@ -240,6 +240,11 @@ function drawn({ shape, low = -2, high = 2 }: Varying, next: () => number): Floa
   });
 }
 
+function nothing(): Tape {
+  const none = { opset: 23, domains: new Map(), files: new Map(), inputs: [], outputs: [] };
+  return new Tape({ ...none, initializers: new Map(), varying: new Set(), nodes: [], types: new Map() });
+}
+
 interface Built {
   readonly tape: Tape;
   /** Name and numbers of what is differentiated by. */
@@ -250,8 +255,7 @@ interface Built {
 /** loss = Σ outputs times fixed numbers; outputs: loss, and the gradient of each input as d_NAME. */
 function build(each: Case, type: OnnxType): Built {
   const next = numbersFrom(1 + each.op.length);
-  const nothing = { opset: 23, domains: new Map(), files: new Map(), inputs: [], outputs: [] };
-  const tape = new Tape({ ...nothing, initializers: new Map(), varying: new Set(), nodes: [], types: new Map() });
+  const tape = nothing();
   const inputs = new Map<string, Float64Array>();
   const names = each.inputs.map((input, at) => {
     if (input === undefined) return "";
@@ -427,3 +431,65 @@ async function gradientsOf(built: Built): Promise<Values> {
   await session.close();
   return results;
 }
+
+/** Where a function has a corner there are several slopes; these are PyTorch's. */
+const CORNERS: readonly (readonly [
+  what: string,
+  values: readonly (readonly number[])[],
+  gradients: readonly (readonly number[])[],
+  emit: (tape: Tape, names: readonly string[]) => string,
+])[] = [
+  [
+    "Max",
+    [
+      [1, 2, 0],
+      [1, 1, 3],
+    ],
+    [
+      [0.5, 1, 0],
+      [0.5, 0, 1],
+    ],
+    (tape, names) => tape.op("Max", names),
+  ],
+  [
+    "Min",
+    [
+      [1, 2, 0],
+      [1, 1, 3],
+    ],
+    [
+      [0.5, 0, 1],
+      [0.5, 1, 0],
+    ],
+    (tape, names) => tape.op("Min", names),
+  ],
+  ["ReduceMax", [[3, 1, 3]], [[0.5, 0, 0.5]], (tape, names) => tape.op("ReduceMax", names)],
+  [
+    "Clip",
+    [[-1, -2, 2]],
+    [[1, 0, 1]],
+    (tape, [x = ""]) => tape.op("Clip", [x, tape.constant(-1, OnnxType.FLOAT), tape.constant(2, OnnxType.FLOAT)]),
+  ],
+  ["Relu", [[0, 1, -1]], [[0, 1, 0]], (tape, names) => tape.op("Relu", names)],
+  ["Abs", [[0, 1, -1]], [[0, 1, -1]], (tape, names) => tape.op("Abs", names)],
+];
+
+t.test("where values are equal, and at the ends of a range, the slope is the one that PyTorch takes", async (t) => {
+  for (const [what, values, expected, emit] of CORNERS) {
+    const tape = nothing();
+    const names = values.map((each, at) => tape.input(`x${at}`, { type: OnnxType.FLOAT, shape: [each.length] }));
+    const value = emit(tape, names);
+    for (const [name, gradient] of differentiate(tape, value, names)) tape.output(`d_${name}`, gradient);
+    const session = await runtime.open(encodeModel(tape.toGraph().model));
+    const feeds = values.map(
+      (each, at) => [names[at], { dtype: "float32", shape: [each.length], data: Float32Array.from(each) }] as const,
+    );
+    const results = await session.run(Object.fromEntries(feeds));
+    t.same(
+      names.map((name) => [...(results[`d_${name}`]?.data ?? [])]),
+      expected,
+      what,
+    );
+    await session.close();
+  }
+});

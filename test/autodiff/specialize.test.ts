@@ -10,15 +10,17 @@ import { readSpec } from "../../src/decoder/read.ts";
 import { openCheckpoint } from "../../src/formats/open.ts";
 import { checkGraph } from "../../src/graph/check.ts";
 import { externalRange, type Graph } from "../../src/graph/graph.ts";
-import { encodeModel, OnnxType } from "../../src/graph/onnx.ts";
+import { encodeModel, type GraphProto, OnnxType } from "../../src/graph/onnx.ts";
 import { openRuntime } from "../../src/runtime/runtime.ts";
 import type { Value, Values } from "../../src/runtime/values.ts";
-import { modelOf, node, opset, value, weight } from "../graph/models.ts";
+import { graphOf, modelOf, node, opset, value, weight } from "../graph/models.ts";
 
 const fixtures = path.resolve(import.meta.dirname, "../../fixtures");
 const runtime = await openRuntime({ device: "cpu", threads: 1, optimization: "disabled" });
 t.teardown(() => runtime.close());
 const open = (model: Uint8Array) => runtime.open(model);
+
+const x: Value = { dtype: "float32", shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) };
 
 const BATCH = 2;
 const TOKENS = 5;
@@ -114,7 +116,54 @@ t.test(
   },
 );
 
-const x: Value = { dtype: "float32", shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) };
+t.test(
+  "an If whose condition is known becomes the branch it takes, nested ones too; names inside give way to those outside",
+  async (t) => {
+    const leaf = (made: string, from: string): GraphProto =>
+      graphOf({ nodes: [node(`${made} = Neg(${from})`, {}, `negate ${from}`)], outputs: [made] }, made);
+    const nested = graphOf(
+      {
+        nodes: [
+          node("inner = Exp(x)", {}, "exp"),
+          node("same = If(no)", { then_branch: leaf("left", "x"), else_branch: leaf("right", "inner") }, "deep"),
+        ],
+        outputs: ["same"],
+      },
+      "nested",
+    );
+    const nodes = [
+      node("picked = If(yes)", { then_branch: nested, else_branch: graphOf({ outputs: ["x"] }, "none") }, "choose"),
+      node("inner = Add(picked, x)", {}, "add"),
+      node(
+        "through = If(no)",
+        { then_branch: leaf("kept", "x"), else_branch: graphOf({ outputs: ["inner"] }, "hand") },
+        "skip",
+      ),
+      node("y = Abs(through)", {}, "end"),
+    ];
+    const initializers = [tensorFrom("yes", OnnxType.BOOL, [], [1]), tensorFrom("no", OnnxType.BOOL, [], [0])];
+    const graph = modelOf({ inputs: [value("x", ["n", 3])], outputs: ["y"], nodes, initializers });
+    const tape = await specialize(graph, { feeds: { x }, varying: new Set(["x"]), wanted: ["y"], open });
+    t.same(
+      tape.nodes.map(({ opType, input, output }) => `${output} = ${opType}(${input})`),
+      ["choose/inner = Exp(x)", "picked = Neg(choose/inner)", "inner = Add(picked,x)", "y = Abs(inner)"],
+    );
+    checkGraph(tape.toGraph());
+  },
+);
+
+t.test("older operators are given the words of version 21", async (t) => {
+  const nodes = [
+    node("a, b, c = Split(x)", { axis: 1 }, "even"),
+    node("m = ReduceMean(b)", { axes: [1], keepdims: 1 }, "mean"),
+    node("y = Add(a, m)", {}, "add"),
+  ];
+  const graph = modelOf({ inputs: [value("x", ["n", 3])], outputs: ["y"], nodes }, { opsetImport: [opset(13)] });
+  const tape = await specialize(graph, { feeds: { x }, varying: new Set(["x"]), wanted: ["y"], open });
+  const session = await open(encodeModel(tape.toGraph().model));
+  t.same((await session.run({ x })).y?.data, Float32Array.of(1 + 2, 4 + 5));
+  await session.close();
+});
 
 t.test("small initializers are constants unless they are said to vary", async (t) => {
   const nodes = [node("gain = Add(w, one)", {}, "shift"), node("y = Mul(x, gain)", {}, "scale")];
