@@ -146,12 +146,13 @@ async function* batches(
   const { batch, context, signal } = options;
   const padding = options.tokenizer.endOfText ?? 0;
   const stream = streamOf(sources, options);
+  const length = windowRows(sources, options);
   let { window, taken, start } = from ?? { ...START, digest };
   if (start !== undefined) await stream.restore(start);
   try {
     for (; ; window++, taken = 0) {
       start = stream.state;
-      const rows = await windowOf(stream, options, window);
+      const rows = await windowOf(stream, options, window, length);
       const total = Math.ceil(rows.length / batch);
       for (; taken < total; ) {
         throwIfAborted(signal);
@@ -163,17 +164,22 @@ async function* batches(
             : { digest, window: window + 1, taken: 0, start: stream.state };
         yield { batch: batchOf(chosen, batch, context, padding), after };
       }
-      if (rows.length < windowRows(options)) return;
+      if (rows.length < length) return;
     }
   } finally {
     await stream.close();
   }
 }
 
-/** Rows that are shuffled with one another; one batch of them where nothing is. */
-async function windowOf(stream: RowStream, options: CorpusOptions, window: number): Promise<readonly Row[]> {
+/** Rows that are shuffled with one another. */
+async function windowOf(
+  stream: RowStream,
+  options: CorpusOptions,
+  window: number,
+  length: number,
+): Promise<readonly Row[]> {
   const rows: Row[] = [];
-  while (rows.length < windowRows(options)) {
+  while (rows.length < length) {
     throwIfAborted(options.signal);
     const row = await stream.row();
     if (row === undefined) break;
@@ -183,9 +189,11 @@ async function windowOf(stream: RowStream, options: CorpusOptions, window: numbe
   return rows;
 }
 
-function windowRows({ batch, context, shuffle }: CorpusOptions): number {
+/** A small corpus is not shuffled beyond its epochs: it has no more tokens than bytes, or not many. */
+function windowRows(sources: readonly OpenSource[], { batch, context, shuffle }: CorpusOptions): number {
   if (!shuffle) return batch;
-  return batch * Math.max(WINDOW_BATCHES, Math.floor(WINDOW_TOKENS / (batch * context)));
+  const bytes = sources.flatMap(({ files }) => files).reduce((sum, { source }) => sum + source.size, 0);
+  return batch * Math.max(WINDOW_BATCHES, Math.floor(Math.min(WINDOW_TOKENS, bytes) / (batch * context)));
 }
 
 async function count(sources: readonly OpenSource[], { tokenizer, signal }: CorpusOptions): Promise<CorpusCount> {
