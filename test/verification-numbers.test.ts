@@ -10,7 +10,7 @@ import { finish, type RunEvent } from "../src/events.ts";
 import { openCheckpoint } from "../src/formats/open.ts";
 import { JsonDocument, type JsonValue } from "../src/json.ts";
 import { findInstallation } from "../src/runtime/installation.ts";
-import { openRuntime } from "../src/runtime/runtime.ts";
+import { openRuntime, type RuntimeOptions } from "../src/runtime/runtime.ts";
 import { decodeTensor } from "../src/tensor/decode.ts";
 import { memorySource } from "../src/tensor/source.ts";
 import { generator, sittingsFor } from "../src/verification/numeric/inputs.ts";
@@ -562,6 +562,26 @@ t.test(
   },
 );
 
+t.test(
+  "models are proved without onnxruntime's fusions, on the device and the threads that were asked for",
+  async (t) => {
+    const asked: RuntimeOptions[] = [];
+    const { openProver } = await t.mockImport<typeof import("../src/commands/prover.ts")>("../src/commands/prover.ts", {
+      "../src/runtime/runtime.ts": {
+        openRuntime: async (options: RuntimeOptions) => {
+          asked.push(options);
+          return runtime;
+        },
+      },
+    });
+    for (const mode of ["structure", "numbers", "both"] as const) await openProver({ mode, threads: 3 });
+    t.same(asked, [
+      { device: "cpu", optimization: "basic", threads: 3 },
+      { device: "cpu", optimization: "basic", threads: 3 },
+    ]);
+  },
+);
+
 async function cli(...words: string[]): Promise<{ code: number; out: string; err: string }> {
   let [out, err] = ["", ""];
   const streams = { out: { write: (text: string) => (out += text) }, err: { write: (text: string) => (err += text) } };
@@ -603,6 +623,16 @@ t.test("on the command line: modes, exit codes, a GGUF pair, and expand --verify
   );
   t.equal(other.code, 1, other.err);
   t.match(other.out, /^not-identity: AFTER does not compute what BEFORE computes/);
+  const named = path.join(directory, "with-words");
+  fs.cpSync(fixture("llama"), named, { recursive: true });
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, use_regex: true };
+  const vocab = Object.fromEntries(["a", "b", "c", "ab", "Ġ", "Ġab", "1"].map((each, at) => [each, at]));
+  const tokenizer = { model: { type: "BPE", vocab, merges: ["a b", "Ġ ab"] }, pre_tokenizer: byteLevel };
+  fs.writeFileSync(path.join(named, "tokenizer.json"), JSON.stringify(tokenizer));
+  const words = ["--prompt", "ab abc ab1", "--threads", "1", "--json"];
+  const prompted = await cli("verify", named, fixture("llama"), "--mode", "numbers", ...words);
+  t.equal(prompted.code, 0, prompted.err);
+  t.match(JSON.parse(prompted.out), { verdict: "identity", numeric: { samples: 1, tokens: 5 } }, "a text of 5 tokens");
   const unlike = await cli("verify", fixture("llama"), fixture("gemma2"), "--mode", "numbers", "--threads", "1");
   t.ok(unlike.code === 1 || unlike.code === 7, "another model is never the same");
   for (const [words, message] of [

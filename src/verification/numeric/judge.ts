@@ -27,7 +27,8 @@ export function judge(evidence: Evidence): readonly Finding[] {
       ...each,
       at: `${each.at}, behind its cache`,
     })),
-    ...missing.map((from) =>
+    // Behind what is not finite, blocks cannot be told from each other.
+    ...(lostAt(steps) === undefined ? missing : []).map((from) =>
       finding("state-differs", `block ${from} of BEFORE`, "no block of AFTER computes what it computes"),
     ),
     ...(isWithin(logits, tolerance) ? [] : [differs("logits-differ", "logits", logits, tolerance)]),
