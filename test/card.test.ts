@@ -106,6 +106,107 @@ t.test("a new card says what was inserted, closed, proved, how to train it and h
   t.equal(modelCard(FACTS, { source }), TEXT);
 });
 
+const TRAINED: CardFacts = {
+  ...FACTS,
+  recipes: [],
+  report: {
+    ...reportOf(),
+    mode: "trained",
+    verdict: "trained",
+    blocks: [],
+    trained: {
+      trainable: { tensors: 18, bytes: 7808, changed: 18 },
+      frozen: { tensors: 21, bytes: 17_696, identical: 21 },
+    },
+  },
+  training: {
+    schema: "expand-checkpoint/training-summary/1",
+    steps: 1200,
+    tokens: 4_915_200,
+    seconds: 60,
+    corpora: [{ name: "code.jsonl" }, { name: "prose|x.txt", weight: 0.25 }],
+    batch: 4,
+    accumulate: 2,
+    context: 512,
+    schedule: { kind: "cosine", peak: 2e-4, warmup: 72 },
+    decay: 0.1,
+    clip: 1,
+    dtype: "f32",
+    loss: { first: 4.5, last: 2.25 },
+    evaluations: [{ name: "held", before: 4, after: 2 }],
+    blocks: [1, 3],
+    verdict: "trained",
+  },
+};
+
+t.test("the card of a trained model says what was trained, on what, and that the rest kept its bytes", async (t) => {
+  const card = modelCard(TRAINED);
+  t.notMatch(card, "computes exactly what its source computes");
+  t.match(
+    card,
+    "Each new block started as a copy whose output projections were closed, so that it added exactly zero, and was trained then, **with every other tensor frozen** (LLaMA Pro",
+  );
+  t.match(
+    card,
+    "| block (from 0) | copy of block (of 2) | closed at the start |\n| --- | --- | --- |\n| 1 | 0 | attention and mlp: projection |",
+  );
+  t.match(card, "## What was zeroed before training\n");
+  t.match(
+    card,
+    "Every other tensor of a copy started with the bytes of its source block. `plan.json` has the whole list.",
+  );
+  const own = card.slice(card.indexOf("## Training"));
+  t.equal(
+    own,
+    `## Training
+
+Trained were the new blocks (1, 3): 18 of 18 trainable tensors changed, and every other tensor is frozen. \`mask.json\` says it for every tensor.
+
+|  |  |
+| --- | --- |
+| corpus | \`code.jsonl\`, \`prose\\|x.txt\` (weight 0.25) |
+| steps | 1,200 of 8 x 512 tokens; 4,915,200 tokens counted |
+| learning rate | 0.0002, cosine, 72 steps of warm-up |
+| AdamW | weight decay 0.1; gradients clipped to norm 1; f32 |
+| loss of training | 4.500 in the first twentieth of the steps, 2.250 in the last |
+
+Measured on texts before and after:
+
+| text | loss before | loss after | perplexity |
+| --- | --- | --- | --- |
+| \`held\` | 4.000 | 2.000 | 54.60 to 7.389 |
+
+## Proof
+
+**trained: AFTER is BEFORE with other values in trainable tensors, and nothing else changed** (25.6 kB compared).
+
+- frozen: 21 of 21 tensors byte-identical, 17.7 kB
+- trainable: 18 of 18 tensors changed, 7.8 kB
+
+|  | tensors | bytes | fingerprint of the headers (SHA-256) |
+| --- | --- | --- | --- |
+| BEFORE, the expanded model before training | 21 | 17696 | \`${"b".repeat(64)}\` |
+| AFTER, this model | 39 | 25504 | \`${"a".repeat(64)}\` |
+
+\`verification.json\` is the report, and \`manifest.json\` has the SHA-256 of every file.
+
+## Check it, or take the training off
+
+\`\`\`sh
+npx expand-checkpoint@1.2.3 expand bob/tiny@0123456789abcdef0123456789abcdef01234567 EXPANDED --plan plan.json
+npx expand-checkpoint@1.2.3 verify EXPANDED alice/tiny-expanded --mode trained
+npx expand-checkpoint@1.2.3 delta strip DOWNLOADED SOURCE-AGAIN
+\`\`\`
+<!-- expand-checkpoint:end -->
+`,
+  );
+  const { training: _, ...elsewhere } = TRAINED;
+  t.match(modelCard(elsewhere), "On what and how is not written down here.");
+  const more = modelCard({ ...TRAINED, alsoTrained: ["model.norm.weight"] });
+  t.match(more, "and was trained then, with some of the other tensors (LLaMA Pro");
+  t.match(more, "Trained as well, outside of the new blocks: `model.norm.weight`.");
+});
+
 t.test("without a known source nothing is invented: no base_model, no licence", async (t) => {
   const { source: _, ...facts } = FACTS;
   const card = modelCard({ ...facts, model: "big.gguf" });

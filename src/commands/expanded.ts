@@ -106,7 +106,8 @@ function readReport(location: string, place: Place): VerificationReport {
       fix: proveAgain(location, place),
     });
   }
-  if (isProved(value.verdict)) return value;
+  const fits = (value.verdict === "trained") === (value.mode === "trained");
+  if (isProved(value.verdict) && fits) return value;
   const words: Readonly<Record<string, string>> = {
     "not-identity": "the proof failed",
     "not-trained": "the proof failed",

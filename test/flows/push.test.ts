@@ -4,6 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import t, { type Test } from "tap";
 import { main } from "../../src/cli/main.ts";
+import { openCheckpoint } from "../../src/formats/open.ts";
 import { type HubDouble, startHub } from "../hub/double.ts";
 
 const fixtures = path.resolve(import.meta.dirname, "../../fixtures");
@@ -135,6 +136,101 @@ t.test("the card on the Hub is extended, the one beside the weights where there 
   t.match(again.out, "0 changed, 9 there already");
   t.match((await hub.content("alice/tiny", "README.md"))?.toString() ?? "", "# Edited on the Hub");
 });
+
+/** As `train` leaves it: other values in the copies, the proof of that, and a summary. */
+async function trainedFrom(t: Test, hub: HubDouble): Promise<string> {
+  const directory = copyOf(t);
+  const expanded = path.join(made, "out");
+  const at = (name: string): string => path.join(directory, name);
+  const mask = JSON.parse(fs.readFileSync(at("mask.json"), "utf8"));
+  const { tensors } = await openCheckpoint(directory);
+  const data = fs.readFileSync(at("model.safetensors"));
+  for (const [name, tensor] of tensors) {
+    if (mask.tensors[name] === "trainable" && tensor.kind === "stored")
+      data[tensor.offset] = (data[tensor.offset] ?? 0) ^ 1;
+  }
+  fs.writeFileSync(at("model.safetensors"), data);
+  const sha256 = createHash("sha256").update(data).digest("hex");
+  const manifest = JSON.parse(fs.readFileSync(at("manifest.json"), "utf8"));
+  for (const entry of manifest.files) if (entry.name === "model.safetensors") entry.sha256 = sha256;
+  fs.writeFileSync(at("manifest.json"), JSON.stringify(manifest));
+  const words = ["verify", expanded, directory, "--mode", "trained", "--report", at("verification.json")];
+  const proof = await run(hub, words);
+  t.equal(proof.code, 0, proof.out);
+  const summary = {
+    schema: "expand-checkpoint/training-summary/1",
+    ...{
+      steps: 10,
+      tokens: 640,
+      seconds: 1,
+      batch: 2,
+      accumulate: 1,
+      context: 32,
+      decay: 0.1,
+      dtype: "f32",
+      verdict: "trained",
+    },
+    schedule: { kind: "cosine", peak: 2e-4, warmup: 1 },
+    ...{ loss: { first: 5, last: 4 }, corpora: [{ name: "code.jsonl" }], evaluations: [], blocks: [2, 5] },
+  };
+  fs.writeFileSync(at("training.json"), JSON.stringify(summary));
+  return directory;
+}
+
+t.test(
+  "a trained checkpoint is published with its summary, and with a card that does not call it identity",
+  async (t) => {
+    const hub = await hubFor(t);
+    const directory = await trainedFrom(t, hub);
+    const base = hub.add(
+      "bob/tiny",
+      Object.fromEntries(fs.readdirSync(source).map((name) => [name, fs.readFileSync(path.join(source, name))])),
+    );
+    const result = await run(hub, ["push", directory, "alice/trained", "--base-model", "bob/tiny"]);
+    t.equal(result.code, 0, result.err);
+    t.ok(hub.files("alice/trained").includes("training.json"));
+    await sameAs(t, hub, "alice/trained", directory);
+    const card = (await hub.content("alice/trained", "README.md"))?.toString() ?? "";
+    t.match(card, "**trained: AFTER is BEFORE with other values in trainable tensors, and nothing else changed**");
+    t.match(card, "| corpus | `code.jsonl` |");
+    t.notMatch(card, "computes exactly what its source computes");
+    t.match(card, `expand bob/tiny@${base} EXPANDED --plan plan.json`);
+    const proof = JSON.parse((await hub.content("alice/trained", "verification.json"))?.toString() ?? "{}");
+    t.match(proof, { mode: "trained", before: { location: "BEFORE" }, after: { location: "AFTER" } });
+    t.equal((await run(hub, ["verify", path.join(made, "out"), "alice/trained", "--mode", "trained"])).code, 0);
+    t.equal((await run(hub, ["verify", source, "alice/trained"])).code, 1, "it is no identity expansion any more");
+
+    for (const [change, code, message] of [
+      [['"mode": "trained"', '"mode": "both"'], 4, "the proof says nothing (verification.json)\nfix: Expand again;"],
+      [
+        ['"verdict": "trained"', '"verdict": "not-trained"'],
+        4,
+        "the proof failed (verification.json)\nfix: Train again;",
+      ],
+      [
+        ['"verdict": "trained"', '"verdict": "inconclusive"'],
+        4,
+        "the proof is inconclusive (verification.json)\nfix: Train again;",
+      ],
+    ] as const) {
+      const file = path.join(directory, "verification.json");
+      const text = fs.readFileSync(file, "utf8");
+      t.match(text, change[0]);
+      fs.writeFileSync(file, text.replace(change[0], change[1]));
+      const refused = await run(hub, ["push", directory, "alice/trained"]);
+      t.equal(refused.code, code);
+      t.match(refused.err, message);
+      fs.writeFileSync(file, text);
+    }
+    fs.writeFileSync(path.join(directory, "training.json"), "{}");
+    const damaged = await run(hub, ["push", directory, "alice/trained"]);
+    t.equal(damaged.code, 3);
+    t.match(
+      damaged.err,
+      'error: training.json: expected "schema": "expand-checkpoint/training-summary/1" and the numbers of a run, found null\nfix: Remove the file, or take it from the output of train.\n',
+    );
+  },
+);
 
 t.test("--base-model is believed when its headers are those that were expanded", async (t) => {
   const hub = await hubFor(t);
