@@ -63,6 +63,21 @@ t.test("a model tells its inputs and outputs, and computes", async (t) => {
   await session.close();
 });
 
+t.test("a model that asks for more memory than there is says so, and what to do", async (t) => {
+  const graph = new GraphBuilder("huge");
+  graph.node("ConstantOfShape", [graph.input("shape", OnnxType.INT64, [2])], {}, "y");
+  graph.output("y", OnnxType.FLOAT, ["rows", "columns"]);
+  const small = await openRuntime({ device: "cpu", threads: 1, memoryFix: "Ask for less." });
+  t.teardown(() => small.close());
+  const session = await small.open(encodeModel(graph.build().model), { name: "huge" });
+  const shape: Value = { dtype: "int64", shape: [2], data: BigInt64Array.of(2n ** 25n, 2n ** 25n) };
+  await t.rejects(session.run({ shape }), {
+    tag: "backend",
+    message: /^huge: onnxruntime ran out of memory on cpu: /,
+    fix: "Ask for less.",
+  });
+});
+
 t.test("held values are moved, not copied, serve several runs, and come back with their memory", async (t) => {
   const session = await runtime.open(linear());
   const data = Float32Array.of(1, 0, 0, 0, 1, 1);

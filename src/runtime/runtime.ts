@@ -16,6 +16,8 @@ export interface RuntimeOptions {
   readonly threads?: number;
   /** How far onnxruntime may rewrite a model before it runs it. Default "all". */
   readonly optimization?: Optimization;
+  /** What the user can do when memory runs out, as one imperative sentence. */
+  readonly memoryFix?: string;
   /** Stops between two runs; a run that has begun goes on to its end, unheard. */
   readonly signal?: AbortSignal;
   /** File whose view of node_modules counts. Default: this package's. */
@@ -58,6 +60,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   throwIfAborted(signal);
   const installation = requireInstallation(device, from);
   if (device === "cuda" && !tf32) process.env.NVIDIA_TF32_OVERRIDE = "0";
+  const { memoryFix = "Free memory on the device, or give it less to do at a time." } = options;
   const link = await openLink({
     device,
     optimization,
@@ -65,7 +68,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     ...(threads === undefined ? {} : { threads }),
     ...(deviceId === undefined ? {} : { deviceId }),
   });
-  const runtime = new OnnxRuntime(link, device, installation, signal);
+  const runtime = new OnnxRuntime(link, device, installation, { signal, memoryFix });
   try {
     await runtime.start();
     return runtime;
@@ -81,15 +84,22 @@ class OnnxRuntime implements Runtime {
   readonly #link: Link;
   readonly #installation: Installation;
   readonly #signal: AbortSignal | undefined;
+  readonly #memoryFix: string;
   readonly #numbers = new WeakMap<Held, number>();
   #count = 0;
 
-  constructor(link: Link, device: Device, installation: Installation, signal: AbortSignal | undefined) {
+  constructor(
+    link: Link,
+    device: Device,
+    installation: Installation,
+    { signal, memoryFix }: { signal: AbortSignal | undefined; memoryFix: string },
+  ) {
     this.#link = link;
     this.device = device;
     this.version = installation.version;
     this.#installation = installation;
     this.#signal = signal;
+    this.#memoryFix = memoryFix;
   }
 
   /** Loads the library, and on CUDA runs one node there, with every way back to the CPU closed. */
@@ -171,10 +181,7 @@ class OnnxRuntime implements Runtime {
     if (reply.kind !== "failed") return reply;
     if (OUT_OF_MEMORY.test(reply.message)) {
       const message = `onnxruntime ran out of memory on ${this.device}: ${firstLine(reply.message)}`;
-      throw new ExpandError("backend", message, {
-        at,
-        fix: "Free memory on the device, or give it less to do at a time.",
-      });
+      throw new ExpandError("backend", message, { at, fix: this.#memoryFix });
     }
     const fix = "Check the model, or verify the structure only.";
     throw new ExpandError("unsupported", `onnxruntime refuses: ${firstLine(reply.message)}`, { at, fix });

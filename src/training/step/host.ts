@@ -1,13 +1,17 @@
 // The layouts "host" and "offload": gradients come from graphs, AdamW runs here. Knows no graph itself.
+import { setImmediate } from "node:timers/promises";
 import type { Batch } from "../../corpus/batch.ts";
-import { throwIfAborted } from "../../errors.ts";
+import { ExpandError, quote, throwIfAborted } from "../../errors.ts";
 import { coefficientsOf, sumOfSquares, updateTensor } from "../optimizer/adamw.ts";
 import { clipFactor } from "../optimizer/clipping.ts";
 import { nextScale } from "../optimizer/scale.ts";
-import { countedIn, LayoutTrainer } from "./layout.ts";
+import { countedIn, countedInAll, LayoutTrainer, NOTHING } from "./layout.ts";
 import type { Part } from "./parameters.ts";
 import type { Prepared } from "./prepare.ts";
 import type { StepResult } from "./trainer.ts";
+
+/** Values that are updated without a pause. */
+const BETWEEN_PAUSES = 2 ** 25;
 
 /** Of the batches of one step, each position weighted alike. */
 export interface Gradients {
@@ -48,14 +52,13 @@ export class HostTrainer extends LayoutTrainer {
   }
 
   async #step(batches: readonly Batch[], rate: number): Promise<StepResult> {
-    const tokens = batches.reduce((sum, batch) => sum + countedIn(batch), 0);
-    // Nothing counts, nothing is learnt: a weight that decays all the same would be a surprise.
-    if (tokens === 0) return { loss: 0, tokens, norm: 0, finite: true, skipped: false };
+    const tokens = countedInAll(batches);
+    if (tokens === 0) return NOTHING;
     const scale = this.scale?.scale ?? 1;
     const { loss, byInput } = await this.#source.gradients(batches, scale / tokens);
     const { norm, firstBad } = this.#judge(byInput, loss);
     const finite = firstBad === undefined;
-    if (finite) this.#update(byInput, norm, rate);
+    if (finite) await this.#update(byInput, norm, rate);
     const result = {
       loss: loss / tokens,
       tokens,
@@ -84,13 +87,20 @@ export class HostTrainer extends LayoutTrainer {
     return firstBad === undefined ? { norm } : { norm, firstBad };
   }
 
-  #update(byInput: Gradients["byInput"], norm: number, rate: number): void {
+  async #update(byInput: Gradients["byInput"], norm: number, rate: number): Promise<void> {
     const { store, options } = this.prepared;
     const scale = this.scale?.scale ?? 1;
     const coefficients = coefficientsOf(options.adam, rate, ++this.updates);
     // A power of two divides exactly, so one factor does both.
     const factor = Math.fround(clipFactor(Math.fround(norm / scale), options.clip)) / scale;
+    let done = 0;
     for (const part of store.parts) {
+      // Other work of this thread, such as a signal's, waits for a tenth of a second at most.
+      done += part.count;
+      if (done > BETWEEN_PAUSES) {
+        done = 0;
+        await setImmediate();
+      }
       const tensor = { weight: store.get("weights", part), m: store.get("m", part), v: store.get("v", part) };
       updateTensor(tensor, gradientOf(byInput, part), factor, options.adam, coefficients);
     }
@@ -98,5 +108,7 @@ export class HostTrainer extends LayoutTrainer {
 }
 
 function gradientOf(byInput: Gradients["byInput"], { input }: Part): Float32Array {
-  return byInput.get(input) ?? new Float32Array(0);
+  const found = byInput.get(input);
+  if (found !== undefined) return found;
+  throw new ExpandError("bug", `no graph gave a gradient of ${quote(input)}`);
 }

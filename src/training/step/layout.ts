@@ -92,3 +92,10 @@ export function countedIn({ labels }: Batch): number {
   for (const label of labels) if (label >= 0n) count++;
   return count;
 }
+
+export function countedInAll(batches: readonly Batch[]): number {
+  return batches.reduce((sum, batch) => sum + countedIn(batch), 0);
+}
+
+/** A step none of whose labels counts changes nothing: weights that shrink without a loss would be a surprise. */
+export const NOTHING: StepResult = { loss: 0, tokens: 0, norm: 0, finite: true, skipped: false };

@@ -25,6 +25,8 @@ export type MemoryOptions = Pick<
 const LOGITS = 3;
 /** f32 copies of attention scores that are kept: scores, probabilities, and one for what comes back. */
 const SCORES = 3;
+/** f32 values of the residual stream's width that norms, rotations and sums of one block keep; measured. */
+const STREAMS = 10;
 
 export function estimateMemory(options: MemoryOptions): MemoryEstimate {
   const { checkpoint, trainable, layout } = options;
@@ -36,7 +38,8 @@ export function estimateMemory(options: MemoryOptions): MemoryEstimate {
   const { blocks } = linearsOf(checkpoint);
   const weights = layout === "offload" ? Math.ceil(frozen / Math.max(1, blocks)) : frozen;
   const state = trained * 12 * (layout === "graph" || layout === "loop" ? 2 : 1);
-  const gradients = trained * 4;
+  // Where a run gives them out, its own and ours.
+  const gradients = trained * 4 * (layout === "graph" || layout === "loop" ? 1 : 2);
   const activations = activationsOf(options);
   return { weights, state, gradients, activations, total: weights + state + gradients + activations };
 }
@@ -47,7 +50,7 @@ function activationsOf({ checkpoint, batch, context, layout, checkpointing, dtyp
   const { blocks, widths, hidden, vocabulary } = linearsOf(checkpoint);
   const width = dtype === "f32" ? 4 : 3;
   const scores = SCORES * headsOf(checkpoint) * batch * context * context;
-  const block = ((tokens * widths) / Math.max(1, blocks) + scores) * width;
+  const block = (tokens * (widths / Math.max(1, blocks) + STREAMS * hidden) + scores) * width;
   const logits = LOGITS * tokens * vocabulary * 4;
   // Two borders a block, and the block at hand forward and backward.
   const isRecomputed = checkpointing || layout === "offload";

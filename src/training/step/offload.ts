@@ -33,7 +33,10 @@ export class BlockGradients implements GradientSource {
       const given = await this.#run(segment, segment.backward, taken, feeds, seeds);
       if (segment.to === LOSS) loss = given.reduce((sum, values) => sum + scalarIn(values, LOSS), 0);
       for (const values of given) {
-        for (const { input } of segment.parts) add(byInput, input, floatsIn(values, gradientName(input)));
+        for (const { input } of segment.parts) {
+          // A tensor that several segments read may be out of reach of gradients in one of them.
+          if (values[gradientName(input)] !== undefined) add(byInput, input, floatsIn(values, gradientName(input)));
+        }
       }
       seeds = given.flatMap((values) => values[BACK] ?? []);
       // What went into this segment is needed no more.

@@ -3,6 +3,7 @@ import { differentiate } from "../../autodiff/differentiate.ts";
 import { lower } from "../../autodiff/lower/index.ts";
 import { specialize } from "../../autodiff/specialize.ts";
 import type { Tape } from "../../autodiff/tape.ts";
+import { ExpandError, quote } from "../../errors.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { encodeModel, OnnxType } from "../../graph/onnx.ts";
 import { type OpenOptions, openRuntime, type Runtime, type Session } from "../../runtime/runtime.ts";
@@ -42,6 +43,9 @@ const WITHOUT = [
   "BiasSoftmaxFusion",
 ];
 
+const MEMORY_FIX =
+  "Lower --batch (and raise --accumulate) or --context, leave --checkpointing on, or train block by block with --layout offload.";
+
 export interface Prepared {
   readonly options: TrainerOptions;
   readonly runtime: Runtime;
@@ -66,6 +70,7 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
   const runtime = await openRuntime({
     device,
     tf32: true,
+    memoryFix: MEMORY_FIX,
     ...(deviceId === undefined ? {} : { deviceId }),
     ...(threads === undefined ? {} : { threads }),
     ...(signal === undefined ? {} : { signal }),
@@ -106,10 +111,11 @@ function emitForward(
   tape: Tape,
   parameters: readonly Parameter[],
   logits: string,
-  { batch, context, dtype }: TrainerOptions,
+  { batch, context, device, dtype }: TrainerOptions,
 ): { readonly value: string; readonly loss: Loss } {
   feedParameters(tape, parameters);
-  lower(tape, inputsOf(parameters));
+  // CUDA lacks kernels of some composites, which on the CPU are faster whole.
+  lower(tape, device === "cpu" ? inputsOf(parameters) : undefined);
   if (dtype !== "f32") narrowProducts(tape, dtype === "f16" ? OnnxType.FLOAT16 : OnnxType.BFLOAT16);
   const labels = tape.input(LABELS, { type: OnnxType.INT64, shape: [batch, context] });
   const weight = tape.input(WEIGHT, { type: OnnxType.FLOAT, shape: [] });
@@ -124,9 +130,21 @@ function emitForward(
 export function emitGradients(prepared: Prepared): ReadonlyMap<string, string> {
   const { tape, store, logits, loss, cuts, options } = prepared;
   const wanted = inputsOf(store.parameters);
-  return differentiate(tape, logits, wanted, {
+  const gradients = differentiate(tape, logits, wanted, {
     seed: loss.gradient,
     ...(options.checkpointing ? { boundaries: cuts } : {}),
+  });
+  requireAll(store.parameters, gradients);
+  return gradients;
+}
+
+/** Throws "unsupported" for a trainable tensor that takes part, but in choices only: no gradient leads there. */
+export function requireAll(parameters: readonly Parameter[], gradients: ReadonlyMap<string, string>): void {
+  const lost = parameters.filter(({ parts }) => parts.some(({ input }) => !gradients.has(input)));
+  if (lost.length === 0) return;
+  const names = lost.map(({ name }) => quote(name)).join(", ");
+  throw new ExpandError("unsupported", `no gradient of the loss reaches ${names}`, {
+    fix: "Leave them out of the mask.",
   });
 }
 

@@ -5,7 +5,7 @@ import type { Session } from "../../runtime/runtime.ts";
 import type { Value, Values } from "../../runtime/values.ts";
 import { coefficientsOf } from "../optimizer/adamw.ts";
 import { nextScale } from "../optimizer/scale.ts";
-import { countedIn, idsValue, LayoutTrainer, scalar, scalarIn } from "./layout.ts";
+import { countedInAll, idsValue, LayoutTrainer, NOTHING, scalar, scalarIn } from "./layout.ts";
 import type { Prepared } from "./prepare.ts";
 import {
   LOOP,
@@ -66,7 +66,7 @@ abstract class ResidentTrainer extends LayoutTrainer {
   }
 
   protected resultOf(batches: readonly Batch[], { losses, squares, norm, scale }: Given): StepResult {
-    const tokens = batches.reduce((sum, batch) => sum + countedIn(batch), 0);
+    const tokens = countedInAll(batches);
     const loss = losses.reduce((sum, each) => sum + each, 0);
     const finite = Number.isFinite(loss) && Number.isFinite(norm);
     return {
@@ -105,8 +105,8 @@ export class GraphTrainer extends ResidentTrainer {
   }
 
   async #step(batches: readonly Batch[], rate: number): Promise<StepResult> {
-    const tokens = batches.reduce((sum, batch) => sum + countedIn(batch), 0);
-    if (tokens === 0) return { loss: 0, tokens, norm: 0, finite: true, skipped: false };
+    const tokens = countedInAll(batches);
+    if (tokens === 0) return NOTHING;
     const scale = this.scale?.scale ?? 1;
     const { keep, size, root } = coefficientsOf(this.prepared.options.adam, rate, this.updates + 1);
     const feeds = {
@@ -145,10 +145,11 @@ export class LoopTrainer extends ResidentTrainer {
 
   async run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]> {
     const results: StepResult[] = [];
-    for (let from = 0; from < steps.length; from += this.#most) {
+    for (let from = 0; from < steps.length; ) {
       throwIfAborted(this.prepared.options.signal);
-      const to = from + this.#most;
-      results.push(...(await this.#steps(steps.slice(from, to), rates.slice(from, to))));
+      const run = runOf(steps.slice(from, from + this.#most));
+      results.push(...(run.length === 0 ? [NOTHING] : await this.#steps(run, rates.slice(from, from + run.length))));
+      from += Math.max(1, run.length);
       const last = results.at(-1);
       if (last !== undefined && !last.finite && !last.skipped) break;
     }
@@ -195,7 +196,7 @@ export class LoopTrainer extends ResidentTrainer {
     const root = new Float32Array(most);
     const size = new Float32Array(most * most);
     for (let at = 0; at < most; at++) {
-      const tokens = (steps[at] ?? []).reduce((sum, batch) => sum + countedIn(batch), 0);
+      const tokens = countedInAll(steps[at] ?? []);
       weight[at] = tokens === 0 ? 0 : 1 / tokens;
       for (let done = 0; done < most; done++) {
         const coefficients = coefficientsOf(adam, rates[at] ?? 0, this.updates + done + 1);
@@ -211,6 +212,12 @@ export class LoopTrainer extends ResidentTrainer {
       [stepsOf(STEP.size)]: { dtype: "float32", shape: [most, most], data: size },
     };
   }
+}
+
+/** Steps up to the first that has nothing to learn. */
+function runOf(steps: readonly (readonly Batch[])[]): readonly (readonly Batch[])[] {
+  const end = steps.findIndex((batches) => countedInAll(batches) === 0);
+  return end < 0 ? steps : steps.slice(0, end);
 }
 
 /** Ids and labels [...front, micro-batches, batch, context]; what is missing at the end is zeros that no step reads. */

@@ -65,7 +65,8 @@ function segmentOf(prepared: Prepared, from: string, to: string | undefined, nam
   if (to !== undefined) piece.withhold(to);
   const seed = to === undefined ? loss.gradient : piece.input(SEED, tape.typeOf(to));
   const wanted = [...parts.map(({ input }) => input), ...(isAbove ? [from] : [])];
-  for (const [value, gradient] of differentiate(piece, to ?? logits, wanted, { seed })) {
+  const gradients = differentiate(piece, to ?? logits, wanted, { seed });
+  for (const [value, gradient] of gradients) {
     piece.output(value === from ? BACK : gradientName(value), gradient);
   }
   return { ...segment, backward: piece.toGraph(`${name}, backward`) };
