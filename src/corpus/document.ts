@@ -19,8 +19,8 @@ export interface TextFile {
   documents(part: number): AsyncIterable<Document>;
 }
 
-/** UTF-16 units that are tokenized at once: bounds memory where a tokenizer takes a text as one word. */
-export const MAX_PIECE = 2 ** 18;
+/** UTF-16 units that are tokenized at once: bounds time, memory and stack where a tokenizer takes a text as one word. */
+export const MAX_PIECE = 2 ** 16;
 
 /** A text in pieces of at most MAX_PIECE, cut behind a line's end, else before a space, else between two characters. */
 export function* pieces(text: string, ref: DocumentRef, begins = true, ends = true): Generator<Document> {

@@ -32,6 +32,7 @@ FALCON = [
 ]
 BYTES = ["<0x%02X>" % byte for byte in range(256)]
 MARKS = ["<unk>", "<s>", "</s>"]
+SIZE = {"vocab_size": 900, "show_progress": False}
 
 
 def byte_level(*before, prefix=False, normalizer=None, **model):
@@ -43,7 +44,7 @@ def byte_level(*before, prefix=False, normalizer=None, **model):
         tokenizer.normalizer = normalizer
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    return tokenizer, trainers.BpeTrainer(vocab_size=900, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"])
+    return tokenizer, trainers.BpeTrainer(**SIZE, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"])
 
 
 def spaces(normalizer, pre_tokenizer=None):
@@ -51,21 +52,21 @@ def spaces(normalizer, pre_tokenizer=None):
     tokenizer.normalizer = normalizer
     if pre_tokenizer:
         tokenizer.pre_tokenizer = pre_tokenizer
-    return tokenizer, trainers.BpeTrainer(vocab_size=900, special_tokens=MARKS + BYTES)
+    return tokenizer, trainers.BpeTrainer(**SIZE, special_tokens=MARKS + BYTES)
 
 
 def word_pieces():
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer, trainers.WordPieceTrainer(vocab_size=900, special_tokens=["[UNK]", "[CLS]", "[SEP]"])
+    return tokenizer, trainers.WordPieceTrainer(**SIZE, special_tokens=["[UNK]", "[CLS]", "[SEP]"])
 
 
 def unigram():
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    return tokenizer, trainers.UnigramTrainer(vocab_size=700, special_tokens=MARKS, unk_token="<unk>")
+    return tokenizer, trainers.UnigramTrainer(**{**SIZE, "vocab_size": 700}, special_tokens=MARKS, unk_token="<unk>")
 
 
 def whole_words(pre_tokenizer, normalizer=None):
@@ -73,7 +74,7 @@ def whole_words(pre_tokenizer, normalizer=None):
     tokenizer.pre_tokenizer = pre_tokenizer
     if normalizer:
         tokenizer.normalizer = normalizer
-    return tokenizer, trainers.BpeTrainer(vocab_size=900, special_tokens=MARKS, end_of_word_suffix="</w>")
+    return tokenizer, trainers.BpeTrainer(**SIZE, special_tokens=MARKS, end_of_word_suffix="</w>")
 
 
 def kinds():
@@ -86,7 +87,7 @@ def kinds():
         "gpt2": byte_level(),
         "gpt2 with a space before": byte_level(prefix=True),
         "llama 3": byte_level(split, bare, ignore_merges=True, normalizer=normalizers.NFC()),
-        "smollm": byte_level(pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)),
+        "smollm": byte_level(pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)),
         "falcon": byte_level(*FALCON),
         "llama 2": spaces(normalizers.Sequence([normalizers.Prepend("▁"), mark])),
         "gemma": spaces(mark, pre_tokenizers.Split(" ", "merged_with_previous")),
@@ -159,7 +160,8 @@ def write_files(folder):
     ways["small-pages"] = {"data_page_size": 1024, "write_page_index": True}
     ways["lengths-first"] = {"use_dictionary": False, "column_encoding": {"text": "DELTA_LENGTH_BYTE_ARRAY"}}
     for name, options in ways.items():
-        pyarrow.parquet.write_table(text if "column_encoding" in options else table, folder / f"{name}.parquet", **options)
+        columns = text if "column_encoding" in options else table
+        pyarrow.parquet.write_table(columns, folder / f"{name}.parquet", **options)
     large = pyarrow.table({"text": pyarrow.array(rows, pyarrow.large_string())})
     pyarrow.parquet.write_table(large, folder / "large-strings.parquet")
     coded = pyarrow.table({"body": pyarrow.array(rows).dictionary_encode()})
@@ -226,7 +228,8 @@ def main(work, directories):
         name = pathlib.Path(directory).name
         expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in samples]
         report(f"token ids of {name}, {len(samples)} texts", first_difference(samples, expected, answer["ids"][name]))
-    report("begin and end of llama 2", None if answer["around"]["llama 2"][:2] == [1, 2] else answer["around"]["llama 2"])
+    around = answer["around"]["llama 2"]
+    report("begin and end of llama 2", None if around[:2] == [1, 2] else around)
     rows, expected = documents()
     for file in sorted(files.iterdir()):
         got = answer["documents"][file.name]
@@ -234,7 +237,8 @@ def main(work, directories):
             report(f"{file.name} is refused", None if refused[file.name] in got else got[:200])
             continue
         want = [row or "-" for row in rows] if file.name == "required.parquet" else expected
-        report(f"documents of {file.name}", None if got == want else f"{len(got)} documents, not {len(want)}: {str(got)[:200]}")
+        fault = None if got == want else f"{len(got)} documents, not {len(want)}: {str(got)[:200]}"
+        report(f"documents of {file.name}", fault)
 
 
 main(pathlib.Path(sys.argv[1]), sys.argv[2:])

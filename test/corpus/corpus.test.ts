@@ -11,6 +11,8 @@ import {
   openCorpus,
 } from "../../src/corpus/corpus.ts";
 import { fileDigest } from "../../src/corpus/digest.ts";
+import { openFiles } from "../../src/corpus/files.ts";
+import { DocumentReader } from "../../src/corpus/reader.ts";
 import { mixed, permuted, shuffle } from "../../src/corpus/shuffle.ts";
 import type { Tokenizer } from "../../src/corpus/tokenizer.ts";
 import { memorySource } from "../../src/tensor/source.ts";
@@ -168,6 +170,22 @@ t.test("shuffled, an epoch has every document once, in another order for every s
   const corpus = await open([{ path: SHORT }], { shuffle: true, repeat: true, batch: 1 });
   const count = await corpus.count();
   t.same(count, { documents: 7, tokens: many.slice(0, 7).flatMap((text) => WORDS.encode(text)).length + 14 });
+});
+
+t.test("every epoch has an order of its own", async (t) => {
+  const reader = new DocumentReader("long", await openFiles(LONG, undefined), { seed: 1, shuffle: true, repeat: true });
+  const epochs: string[][] = [[], [], []];
+  while (reader.position.epoch < 3) {
+    const document = await reader.next();
+    if (document !== undefined) epochs[reader.position.epoch]?.push(document.place);
+  }
+  await reader.close();
+  t.same(
+    epochs.map((places) => places.length),
+    [many.length, many.length, many.length],
+  );
+  t.equal(new Set(epochs.map((places) => places.join())).size, 3);
+  t.equal(new Set(epochs.map((places) => [...places].sort().join())).size, 1);
 });
 
 t.test("shares of tokens come to their weights: off by no more than a document of each source", async (t) => {

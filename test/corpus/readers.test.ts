@@ -107,6 +107,14 @@ t.test("each line of JSON is read once, whichever part it begins in", async (t) 
   );
 });
 
+t.test("a line that begins where a part does is of that part, and of no other", async (t) => {
+  const expected = Array.from({ length: (3 * PART_BYTES) / 32 }, (_, line) => String(line).padStart(31, "x"));
+  const found = await texts(openText(source(`${expected.join("\n")}\n`)));
+  t.same(found.length, 3);
+  t.same(found.join("").trimEnd().split("\n"), expected);
+  t.ok(found.every((part) => part.length === PART_BYTES));
+});
+
 const LINE_FIX = "Write one JSON object per line, with the text as a string.";
 
 t.test("JSON lines that cannot be read are refused with their line", async (t) => {
