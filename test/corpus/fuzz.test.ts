@@ -10,7 +10,7 @@ import { boundedSource, type FuzzedReader, fuzzed } from "../formats/mutate.ts";
 import { parquetFile } from "./parquet-builder.ts";
 import { SAMPLES } from "./parquet-samples.ts";
 
-const RUNS = Number(process.env.FUZZ_RUNS ?? 3000);
+const RUNS = Number(process.env.FUZZ_RUNS ?? 1500);
 const FIRST_SEED = Number(process.env.FUZZ_SEED ?? 1);
 /** Bytes. What this process may take after each kind. */
 const MAX_MEMORY = 2 ** 30;
