@@ -13,8 +13,21 @@ export type { ExpandedIndex, Layout, LayoutBlock, SourceIndex } from "./architec
 export type { Checkpoint, Config, Dialect, Format, Shard } from "./checkpoint/checkpoint.ts";
 export { type Fingerprint, fingerprint } from "./checkpoint/fingerprint.ts";
 export { type ConvertOptions, type ConvertReport, convert } from "./commands/convert.ts";
+export {
+  type ApplyOptions,
+  type ApplyReport,
+  applyDelta,
+  type ExtractOptions,
+  type ExtractReport,
+  extractDelta,
+  type StripOptions,
+  type StripReport,
+  stripExpansion,
+} from "./commands/delta.ts";
 export { type DoctorCheck, type DoctorOptions, type DoctorReport, doctor } from "./commands/doctor.ts";
+export { type EvaluateOptions, type EvaluationReport, evaluate } from "./commands/evaluate.ts";
 export { type ExpandOptions, type ExpandReport, expand } from "./commands/expand.ts";
+export { type ExportOptions, type ExportReport, exportTraining } from "./commands/export.ts";
 export { type InspectOptions, type InspectReport, inspect } from "./commands/inspect.ts";
 export { type MaskOptions, type MaskReport, mask } from "./commands/mask.ts";
 export { type PlanReport, type PrepareOptions, plan } from "./commands/plan.ts";

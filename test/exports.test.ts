@@ -6,9 +6,13 @@ t.test("the library exports these names and no others", async (t) => {
   t.same(Object.keys(library).sort(), [
     "EXIT_CODES",
     "ExpandError",
+    "applyDelta",
     "convert",
     "doctor",
+    "evaluate",
     "expand",
+    "exportTraining",
+    "extractDelta",
     "fingerprint",
     "finish",
     "inspect",
@@ -16,6 +20,8 @@ t.test("the library exports these names and no others", async (t) => {
     "openCheckpoint",
     "plan",
     "push",
+    "stripExpansion",
+    "train",
     "understand",
     "verify",
   ]);
