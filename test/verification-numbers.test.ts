@@ -6,6 +6,7 @@ import { type TinyHf, writeTinyHf } from "../fixtures/hf.ts";
 import type { Checkpoint } from "../src/checkpoint/checkpoint.ts";
 import { main } from "../src/cli/main.ts";
 import { expand } from "../src/commands/expand.ts";
+import { ExpandError } from "../src/errors.ts";
 import { finish, type RunEvent } from "../src/events.ts";
 import { openCheckpoint } from "../src/formats/open.ts";
 import { JsonDocument, type JsonValue } from "../src/json.ts";
@@ -15,6 +16,7 @@ import { decodeTensor } from "../src/tensor/decode.ts";
 import { memorySource } from "../src/tensor/source.ts";
 import { generator, sittingsFor } from "../src/verification/numeric/inputs.ts";
 import { isWithin, measure } from "../src/verification/numeric/measure.ts";
+import { withinMemory } from "../src/verification/numeric/memory.ts";
 import type { NumbersOptions } from "../src/verification/numeric/options.ts";
 import { promptIds } from "../src/verification/numeric/prompt.ts";
 import { defaultTolerance } from "../src/verification/numeric/tolerance.ts";
@@ -581,6 +583,30 @@ t.test(
     ]);
   },
 );
+
+t.test("too many tokens for the memory are said to be that, and a model too large is not", async (t) => {
+  const sitting = { batch: 4, length: 40000, ids: [], positions: new BigInt64Array() };
+  const failing = (words: string) => (): Promise<never> => {
+    throw new ExpandError("backend", `onnxruntime ran out of memory on cpu: ${words}`, {
+      at: "model",
+      fix: "Free it.",
+    });
+  };
+  const run =
+    "Non-zero status code returned while running Or node. Name:'/Or' Status Message: bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 6400000000";
+  await t.rejects(withinMemory(sitting, failing(run)), {
+    tag: "backend",
+    message: "model: 4 x 40000 tokens take more memory than there is on cpu; the last piece it asked for has 6.4 GB",
+    fix: "Give a smaller --tokens (memory grows with its square) or a smaller --samples.",
+  });
+  await t.rejects(withinMemory(sitting, failing("status while running MatMul node: CUBLAS_STATUS_ALLOC_FAILED")), {
+    message: "model: 4 x 40000 tokens take more memory than there is on cpu",
+  });
+  await t.rejects(withinMemory(sitting, failing("std::bad_alloc")), {
+    message: "model: onnxruntime ran out of memory on cpu: std::bad_alloc",
+    fix: "Free it.",
+  });
+});
 
 async function cli(...words: string[]): Promise<{ code: number; out: string; err: string }> {
   let [out, err] = ["", ""];

@@ -16,29 +16,12 @@ import transformers  # noqa: E402
 
 BLOCKS = 3
 # No other size is 96: the builder takes the projection that makes `vocab_size` values for the head.
-SIZES = dict(
-    vocab_size=96,
-    hidden_size=32,
-    intermediate_size=64,
-    num_hidden_layers=BLOCKS,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=16,
-    max_position_embeddings=64,
-    pad_token_id=0,
-    bos_token_id=1,
-    eos_token_id=2,
+COMMON = dict(
+    vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=BLOCKS, num_attention_heads=2, max_position_embeddings=64
 )
+SIZES = dict(COMMON, num_key_value_heads=1, head_dim=16, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 GPT2 = dict(
     vocab_size=96, n_embd=32, n_inner=64, n_layer=BLOCKS, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=2
-)
-BERT = dict(
-    vocab_size=96,
-    hidden_size=32,
-    intermediate_size=64,
-    num_hidden_layers=BLOCKS,
-    num_attention_heads=2,
-    max_position_embeddings=64,
 )
 PEGASUS = dict(
     vocab_size=96,
@@ -60,7 +43,7 @@ CONFIGS = {
     "gpt2": lambda: transformers.GPT2Config(**GPT2),
     "pegasus": lambda: transformers.PegasusConfig(**PEGASUS),
     "t5": lambda: transformers.T5Config(**T5),
-    "bert": lambda: transformers.BertConfig(**BERT),
+    "bert": lambda: transformers.BertConfig(**COMMON),
     # The builder's int4 blocks hold 32 weights, and its GroupQueryAttention wants heads of a multiple of 16.
     "llama-wide": lambda: transformers.LlamaConfig(**WIDE),
 }

@@ -4,7 +4,7 @@ import type { Weights } from "../weights.ts";
 import { bloomSlopes, mptSlopes, plainAlibi } from "./alibi.ts";
 import { countOf, skip } from "./names.ts";
 import { type Heads, headOf, plainEmbedding } from "./parts.ts";
-import { blocksOf, fusedAttention, fusedWidth, plainMlp, sequentialBlock } from "./plain.ts";
+import { blocksOf, fusedAttention, fusedWidth, NEOX_MLP, neoxAttention, plainMlp, sequentialBlock } from "./plain.ts";
 import type { HfReaders } from "./reader.ts";
 import type { Settings } from "./settings.ts";
 
@@ -67,11 +67,7 @@ function readBloom(settings: Settings, weights: Weights): DecoderSpec {
 
 function bloomBlock(weights: Weights, frame: Frame): BlockSpec {
   const { hidden, epsilon } = frame;
-  const own = weights.under("self_attention.");
-  const attention = fusedAttention(frame, "grouped", {
-    qkv: own.linear("query_key_value", hidden, fusedWidth(frame), true),
-    output: own.linear("dense", hidden, hidden, true),
-  });
+  const attention = neoxAttention(weights.under("self_attention."), frame, true);
   return sequentialBlock(
     {
       attention: weights.layer("input_layernorm", hidden, epsilon, true),
@@ -79,7 +75,7 @@ function bloomBlock(weights: Weights, frame: Frame): BlockSpec {
     },
     {
       attention: { ...attention, alibi: plainAlibi(bloomSlopes(frame.heads)) },
-      mlp: plainMlp(weights, { up: "mlp.dense_h_to_4h", down: "mlp.dense_4h_to_h" }, frame, "gelu_tanh", true),
+      mlp: plainMlp(weights, NEOX_MLP, frame, "gelu_tanh", true),
     },
   );
 }

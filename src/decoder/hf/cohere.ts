@@ -1,76 +1,43 @@
 // Readers of Cohere's Command models: both branches read one LayerNorm, pairs turn interleaved, logits are scaled.
-import type { Attention, BlockSpec, DecoderSpec, HeadNorm } from "../spec.ts";
+import type { Attention, BlockSpec, DecoderSpec, HeadNorm, Norm } from "../spec.ts";
 import type { Weights } from "../weights.ts";
-import { readBias } from "./llama.ts";
-import {
-  ACTIVATIONS,
-  blockKinds,
-  gatedMlp,
-  type Heads,
-  headOf,
-  plainAttention,
-  plainEmbedding,
-  readHeads,
-  windowOf,
-} from "./parts.ts";
+import { type Frame, llamaLike, readBias, readFrame } from "./llama.ts";
+import { ACTIVATIONS, blockKinds, gatedMlp, plainAttention, windowOf } from "./parts.ts";
+import { parallelBlock } from "./plain.ts";
 import type { HfReaders } from "./reader.ts";
 import { readRope } from "./rope.ts";
 import type { Settings } from "./settings.ts";
 
-interface Frame {
-  readonly heads: Heads;
-  readonly context: number;
-  readonly epsilon: number;
-}
-
-function readFrame(settings: Settings): Frame {
-  return {
-    heads: readHeads(settings),
-    context: settings.count("max_position_embeddings", 8192),
-    epsilon: settings.number("layer_norm_eps", 1e-5),
-  };
+function readCohereFrame(settings: Settings): Frame {
+  return readFrame(settings, { context: 8192, epsilon: 1e-5, epsilonKey: "layer_norm_eps" });
 }
 
 function cohereLike(
   family: string,
   settings: Settings,
   weights: Weights,
-  { heads, context, epsilon }: Frame,
+  frame: Frame,
   attention: (block: Weights, index: number) => Partial<Attention>,
 ): DecoderSpec {
+  const { heads, inner, epsilon } = frame;
   const { hidden } = heads;
-  const vocabulary = settings.count("vocab_size");
-  const inner = settings.count("intermediate_size");
   const bias = readBias(settings, false);
   const activation = settings.choice("hidden_act", ACTIVATIONS, "silu");
-  const root = weights.root("model.");
-  weights.ignore(/\.rotary_emb\.inv_freq$/);
-  const embedding = plainEmbedding(root, "embed_tokens", vocabulary, hidden);
-  const blockOf = (block: Weights, index: number): BlockSpec => ({
-    residual: "parallel",
-    residualMultiplier: 1,
-    attention: { ...plainAttention(block.under("self_attn."), heads, bias), ...attention(block, index) },
-    mlp: gatedMlp(block.under("mlp."), hidden, inner, activation),
-    attentionNorm: block.layer("input_layernorm", hidden, epsilon, false),
-  });
-  const blocks = settings.count("num_hidden_layers");
-  return {
-    family,
-    hidden,
-    vocabulary,
-    context,
-    embedding,
-    blocks: Array.from({ length: blocks }, (_, index) => blockOf(root.under(`layers.${index}.`), index)),
-    finalNorm: root.layer("norm", hidden, epsilon, false),
-    head: {
-      ...headOf(settings, weights, "lm_head", embedding, true),
-      scale: settings.number("logit_scale", 0.0625),
-    },
-  };
+  const blockOf = (block: Weights, index: number): BlockSpec =>
+    parallelBlock(
+      { attention: block.layer("input_layernorm", hidden, epsilon, false) },
+      {
+        attention: { ...plainAttention(block.under("self_attn."), heads, bias), ...attention(block, index) },
+        mlp: gatedMlp(block.under("mlp."), hidden, inner, activation),
+      },
+    );
+  const finalNorm = (root: Weights): Norm => root.layer("norm", hidden, epsilon, false);
+  const spec = llamaLike(family, settings, weights, frame, true, blockOf, finalNorm);
+  return { ...spec, head: { ...spec.head, scale: settings.number("logit_scale", 0.0625) } };
 }
 
 function readCohere(settings: Settings, weights: Weights): DecoderSpec {
-  const frame = readFrame(settings);
+  const frame = readCohereFrame(settings);
   const { heads, kvHeads, headSize } = frame.heads;
   const rope = readRope(settings, { headSize, context: frame.context, base: 500000, layout: "interleaved" });
   const isNormed = settings.flag("use_qk_norm", false);
@@ -100,14 +67,14 @@ const COHERE2_CONSTANTS: Readonly<Record<string, boolean | number | string>> = {
 
 /** Blocks with a window turn; the others know no positions. */
 function readCohere2(settings: Settings, weights: Weights): DecoderSpec {
-  const frame = readFrame(settings);
+  const frame = readCohereFrame(settings);
   const { headSize } = frame.heads;
   const rope = readRope(settings, { headSize, context: frame.context, layout: "interleaved" });
   const window = settings.optionalCount("sliding_window", 4096);
   const period = settings.count("sliding_window_pattern", 4);
   settings.only("layer_switch", period);
   for (const [key, value] of Object.entries(COHERE2_CONSTANTS)) settings.only(key, value);
-  const kinds = blockKinds(settings, settings.count("num_hidden_layers"), (index) =>
+  const kinds = blockKinds(settings, frame.blocks, (index) =>
     (index + 1) % period === 0 ? "full_attention" : "sliding_attention",
   );
   return cohereLike("cohere2", settings, weights, frame, (_, index) => ({

@@ -4,7 +4,7 @@ import type { Weights } from "../weights.ts";
 import { bloomSlopes } from "./alibi.ts";
 import { countOf } from "./names.ts";
 import { ACTIVATIONS, type Heads, headOf, plainEmbedding } from "./parts.ts";
-import { blocksOf, fusedAttention, fusedWidth, parallelBlock, plainMlp, sequentialBlock } from "./plain.ts";
+import { blocksOf, NEOX_MLP, neoxAttention, parallelBlock, plainMlp, sequentialBlock } from "./plain.ts";
 import type { HfReaders } from "./reader.ts";
 import { readRope } from "./rope.ts";
 import type { Settings } from "./settings.ts";
@@ -103,16 +103,10 @@ function positionsOf(
 
 function falconBlock(weights: Weights, frame: Frame): BlockSpec {
   const { hidden, bias, placement } = frame;
-  const own = weights.under("self_attention.");
   const norm = (name: string): Norm => weights.layer(name, hidden, frame.epsilon, true);
-  const attention = fusedAttention(frame, "grouped", {
-    qkv: own.linear("query_key_value", hidden, fusedWidth(frame), bias),
-    output: own.linear("dense", hidden, hidden, bias),
-  });
-  const names = { up: "mlp.dense_h_to_4h", down: "mlp.dense_4h_to_h" };
   const inside = {
-    attention: { ...attention, ...frame.positions },
-    mlp: plainMlp(weights, names, frame, frame.activation, bias),
+    attention: { ...neoxAttention(weights.under("self_attention."), frame, bias), ...frame.positions },
+    mlp: plainMlp(weights, NEOX_MLP, frame, frame.activation, bias),
   };
   if (placement === "separate") return parallelBlock({ attention: norm("ln_attn"), mlp: norm("ln_mlp") }, inside);
   const attentionNorm = norm("input_layernorm");

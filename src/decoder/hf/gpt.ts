@@ -3,7 +3,7 @@ import { plainFrequencies } from "../frequencies.ts";
 import type { Activation, BlockSpec, DecoderSpec, Rope } from "../spec.ts";
 import type { Weights } from "../weights.ts";
 import { countOf, skip } from "./names.ts";
-import { ACTIVATIONS, type Heads, headOf, plainEmbedding, separateQkv } from "./parts.ts";
+import { ACTIVATIONS, type Heads, headOf, plainAttention, plainEmbedding } from "./parts.ts";
 import { blocksOf, fusedAttention, fusedWidth, parallelBlock, plainMlp, sequentialBlock } from "./plain.ts";
 import type { HfReaders } from "./reader.ts";
 import type { Settings } from "./settings.ts";
@@ -116,19 +116,10 @@ export function gptjRope(settings: Settings, headSize: number): Rope {
 }
 
 function gptjBlock(weights: Weights, frame: GptFrame, rope: Rope): BlockSpec {
-  const { hidden, heads, headSize } = frame;
   return parallelBlock(
-    { attention: weights.layer("ln_1", hidden, frame.epsilon, true) },
+    { attention: weights.layer("ln_1", frame.hidden, frame.epsilon, true) },
     {
-      attention: {
-        heads,
-        kvHeads: heads,
-        headSize,
-        qkv: separateQkv(weights.under("attn."), frame, false),
-        output: weights.linear("attn.out_proj", hidden, hidden, false),
-        scale: headSize ** -0.5,
-        rope,
-      },
+      attention: { ...plainAttention(weights.under("attn."), frame, { qkv: false, output: false }, "out_proj"), rope },
       mlp: plainMlp(weights, { up: "mlp.fc_in", down: "mlp.fc_out" }, frame, frame.activation, true),
     },
   );

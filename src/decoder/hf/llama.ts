@@ -1,5 +1,5 @@
 // Readers of llama and its nearest relatives: pre-norm, RMS norms, rotary embedding, gated MLP. Refuses what they do not all share.
-import type { Activation, Attention, BlockSpec, DecoderSpec } from "../spec.ts";
+import type { Activation, Attention, BlockSpec, DecoderSpec, Norm } from "../spec.ts";
 import type { Weights } from "../weights.ts";
 import {
   ACTIVATIONS,
@@ -23,13 +23,15 @@ export interface Frame {
   readonly blocks: number;
   readonly inner: number;
   readonly context: number;
-  /** Of the RMS norms. */
+  /** Of the norms. */
   readonly epsilon: number;
 }
 
 export interface FrameDefaults {
   readonly context: number;
   readonly epsilon: number;
+  /** What the settings call it; "rms_norm_eps" unless given. */
+  readonly epsilonKey?: string;
   readonly kvHeads?: number;
   readonly headSize?: number;
 }
@@ -41,11 +43,14 @@ export function readFrame(settings: Settings, defaults: FrameDefaults): Frame {
     blocks: settings.count("num_hidden_layers"),
     inner: settings.count("intermediate_size"),
     context: settings.count("max_position_embeddings", defaults.context),
-    epsilon: settings.number("rms_norm_eps", defaults.epsilon),
+    epsilon: settings.number(defaults.epsilonKey ?? "rms_norm_eps", defaults.epsilon),
   };
 }
 
-/** Embedding, blocks, final RMS norm and head under the names that llama gave them. `block` gets the weights of one block. */
+/**
+ * Embedding, blocks, final norm (an RMS norm unless given) and head under the names that llama gave them. `block` gets the weights of one
+ * block, `finalNorm` those of all.
+ */
 export function llamaLike(
   family: string,
   settings: Settings,
@@ -53,6 +58,7 @@ export function llamaLike(
   frame: Frame,
   tiedByDefault: boolean,
   block: (weights: Weights, index: number) => BlockSpec,
+  finalNorm?: (root: Weights) => Norm,
 ): DecoderSpec {
   const { hidden } = frame.heads;
   const root = weights.root("model.");
@@ -65,7 +71,7 @@ export function llamaLike(
     context: frame.context,
     embedding,
     blocks: Array.from({ length: frame.blocks }, (_, index) => block(root.under(`layers.${index}.`), index)),
-    finalNorm: root.rms("norm", hidden, frame.epsilon),
+    finalNorm: finalNorm?.(root) ?? root.rms("norm", hidden, frame.epsilon),
     head: headOf(settings, weights, "lm_head", embedding, tiedByDefault),
   };
 }

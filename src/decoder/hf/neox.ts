@@ -1,17 +1,8 @@
 // Readers of GPT-NeoX, Phi and StableLM: LayerNorms and rotation of a part of each head. Refuse what they do not share.
 import type { Activation, BlockSpec, DecoderSpec, HeadNorm, Rope } from "../spec.ts";
 import type { Weights } from "../weights.ts";
-import {
-  ACTIVATIONS,
-  gatedMlp,
-  type Heads,
-  headOf,
-  plainAttention,
-  plainEmbedding,
-  readHeads,
-  separateQkv,
-} from "./parts.ts";
-import { blocksOf, fusedAttention, fusedWidth, parallelBlock, plainMlp, sequentialBlock } from "./plain.ts";
+import { ACTIVATIONS, gatedMlp, type Heads, headOf, plainAttention, plainEmbedding, readHeads } from "./parts.ts";
+import { blocksOf, NEOX_MLP, neoxAttention, parallelBlock, plainMlp, sequentialBlock } from "./plain.ts";
 import type { HfReaders } from "./reader.ts";
 import { type RopeShape, readRope } from "./rope.ts";
 import type { Settings } from "./settings.ts";
@@ -82,14 +73,9 @@ function readNeox(settings: Settings, weights: Weights): DecoderSpec {
 }
 
 function neoxInside(weights: Weights, frame: Frame, bias: boolean): Pick<BlockSpec, "attention" | "mlp"> {
-  const attention = fusedAttention(frame, "grouped", {
-    qkv: weights.linear("attention.query_key_value", frame.hidden, fusedWidth(frame), bias),
-    output: weights.linear("attention.dense", frame.hidden, frame.hidden, bias),
-  });
-  const names = { up: "mlp.dense_h_to_4h", down: "mlp.dense_4h_to_h" };
   return {
-    attention: { ...attention, rope: frame.rope },
-    mlp: plainMlp(weights, names, frame, frame.activation, true),
+    attention: { ...neoxAttention(weights.under("attention."), frame, bias), rope: frame.rope },
+    mlp: plainMlp(weights, NEOX_MLP, frame, frame.activation, true),
   };
 }
 
@@ -114,19 +100,14 @@ function readPhi(settings: Settings, weights: Weights): DecoderSpec {
 }
 
 function phiBlock(weights: Weights, frame: Frame, normed: boolean): BlockSpec {
-  const { hidden, heads, kvHeads, headSize, epsilon, rope } = frame;
+  const { hidden, headSize, epsilon, rope } = frame;
   const own = weights.under("self_attn.");
   const norm = (name: string): HeadNorm => ({ ...own.layer(name, headSize, epsilon, true), over: "head" });
   return parallelBlock(
     { attention: weights.layer("input_layernorm", hidden, epsilon, true) },
     {
       attention: {
-        heads,
-        kvHeads,
-        headSize,
-        qkv: separateQkv(own, frame, true),
-        output: own.linear("dense", heads * headSize, hidden, true),
-        scale: headSize ** -0.5,
+        ...plainAttention(own, frame, { qkv: true, output: true }, "dense"),
         rope,
         ...(normed ? { qNorm: norm("q_layernorm"), kNorm: norm("k_layernorm") } : {}),
       },

@@ -2,7 +2,7 @@
 import type { Activation, BlockSpec, DecoderSpec, Embedding, Head, Norm } from "../spec.ts";
 import type { Weights } from "../weights.ts";
 import { skip } from "./names.ts";
-import { ACTIVATIONS, type Heads, headOf, plainEmbedding, readHeads, separateQkv } from "./parts.ts";
+import { ACTIVATIONS, type Heads, headOf, plainAttention, plainEmbedding, readHeads } from "./parts.ts";
 import { blocksOf, plainMlp, sequentialBlock } from "./plain.ts";
 import type { HfReaders } from "./reader.ts";
 import type { Settings } from "./settings.ts";
@@ -67,7 +67,7 @@ function optNorm(weights: Weights, name: string, { hidden, affine }: Frame): Nor
 }
 
 function optBlock(weights: Weights, frame: Frame): BlockSpec {
-  const { hidden, heads, headSize, bias } = frame;
+  const { bias } = frame;
   const own = weights.under("self_attn.");
   return sequentialBlock(
     {
@@ -75,14 +75,7 @@ function optBlock(weights: Weights, frame: Frame): BlockSpec {
       mlp: optNorm(weights, "final_layer_norm", frame),
     },
     {
-      attention: {
-        heads,
-        kvHeads: heads,
-        headSize,
-        qkv: separateQkv(own, frame, bias),
-        output: own.linear("out_proj", hidden, hidden, bias),
-        scale: headSize ** -0.5,
-      },
+      attention: plainAttention(own, frame, { qkv: bias, output: bias }, "out_proj"),
       mlp: plainMlp(weights, { up: "fc1", down: "fc2" }, frame, frame.activation, bias),
     },
   );

@@ -45,18 +45,19 @@ export function separateQkv(weights: Weights, { hidden, heads, kvHeads, headSize
   };
 }
 
-/** Plain attention: q_proj, k_proj, v_proj, o_proj, scores scaled by 1 / sqrt(head size). */
+/** Plain attention: q_proj, k_proj, v_proj and an output projection, scores scaled by 1 / sqrt(head size). */
 export function plainAttention(
   weights: Weights,
   heads: Heads,
   bias: { readonly qkv: boolean; readonly output: boolean },
+  output = "o_proj",
 ): Attention {
   return {
     heads: heads.heads,
     kvHeads: heads.kvHeads,
     headSize: heads.headSize,
     qkv: separateQkv(weights, heads, bias.qkv),
-    output: weights.linear("o_proj", heads.heads * heads.headSize, heads.hidden, bias.output),
+    output: weights.linear(output, heads.heads * heads.headSize, heads.hidden, bias.output),
     scale: heads.headSize ** -0.5,
   };
 }

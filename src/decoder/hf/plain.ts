@@ -24,6 +24,17 @@ export function fusedAttention(
   };
 }
 
+/** query_key_value, grouped by key head, and dense: GPT-NeoX's attention and its names, which others took over. */
+export function neoxAttention(weights: Weights, heads: Heads, bias: boolean): Attention {
+  return fusedAttention(heads, "grouped", {
+    qkv: weights.linear("query_key_value", heads.hidden, fusedWidth(heads), bias),
+    output: weights.linear("dense", heads.hidden, heads.hidden, bias),
+  });
+}
+
+/** GPT-NeoX's names for `plainMlp`, which others took over. */
+export const NEOX_MLP = { up: "mlp.dense_h_to_4h", down: "mlp.dense_4h_to_h" } as const;
+
 /** Two linears with these names. */
 export function plainMlp(
   weights: Weights,

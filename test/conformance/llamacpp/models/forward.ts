@@ -27,6 +27,14 @@ const bools = (values: readonly boolean[]): TinyValue => ["array", "bool", value
 const llama = (metadata: Readonly<Record<string, TinyValue>>, globals = "output") =>
   model({ architecture: "llama", parts: [ATTENTION, SWIGLU], metadata, globals, shapes: FACTORS });
 /** Half of the head size of 16. */
+/** One projection of all queries, keys and values, as many key heads as query heads, biases. */
+const fused = (spec: Omit<Parameters<typeof model>[0], "parts"> & { readonly parts?: readonly string[] }) =>
+  model({
+    parts: [FUSED, GELU],
+    ...spec,
+    metadata: { ".attention.head_count_kv": u32(4), ...spec.metadata },
+    shapes: { attn_qkv: [192, 64] },
+  });
 const FACTORS = { rope_freqs: [8], rope_factors_short: [8], rope_factors_long: [8] };
 const ALL_HEADS = { attn_k: [64, 64], attn_v: [64, 64] };
 const QKV = { attn_qkv: [128, 64] };
@@ -193,16 +201,13 @@ const ARCHITECTURES: readonly ForwardCase[] = [
     shows: "parallel branches of one norm, half a head turned",
   },
   {
-    model: model({
+    model: fused({
       architecture: "gptneox",
-      parts: [FUSED, GELU],
       globals: "output output_norm.bias",
       metadata: {
-        ".attention.head_count_kv": u32(4),
         ".use_parallel_residual": ["bool", false],
         ".rope.dimension_count": u32(4),
       },
-      shapes: { attn_qkv: [192, 64] },
     }),
     shows: "branches one after the other, a quarter of a head turned",
   },
@@ -226,36 +231,28 @@ const ARCHITECTURES: readonly ForwardCase[] = [
     shows: "two norms",
   },
   {
-    model: model({
+    model: fused({
       architecture: "mpt",
       parts: ["attn_norm attn_qkv attn_output ffn_norm ffn_up ffn_down"],
       globals: "",
       metadata: {
-        ".attention.head_count_kv": u32(4),
         ".attention.max_alibi_bias": f32(8),
         ".attention.clamp_kqv": f32(0.8),
       },
-      shapes: { attn_qkv: [192, 64] },
     }),
     shows: "slopes and clamped projections",
   },
   {
-    model: model({
+    model: fused({
       architecture: "mpt",
-      parts: [FUSED, GELU],
       globals: "output_norm.bias position_embd",
-      metadata: { ".attention.head_count_kv": u32(4) },
-      shapes: { attn_qkv: [192, 64] },
     }),
     shows: "learned positions, biases",
   },
   {
-    model: model({
+    model: fused({
       architecture: "bloom",
-      parts: [FUSED, GELU],
       globals: "token_embd_norm token_embd_norm.bias output output_norm.bias",
-      metadata: { ".attention.head_count_kv": u32(4) },
-      shapes: { attn_qkv: [192, 64] },
     }),
     shows: "slopes, a norm behind the embedding",
   },
