@@ -34,13 +34,13 @@ Commands:
   inspect  SOURCE        architecture, blocks, tensors, sizes; finds identity blocks
   mask     EXPANDED      the frozen/trainable mask, in a trainer's dialect
   train    EXPANDED OUT  train the copies on a corpus, and prove that nothing else changed
+  evaluate MODEL...      perplexity of models on texts: what was learned, what was forgotten
   delta    ACTION ...    extract the copies, apply them to their base, or strip them off
   push     DIR REPO      publish an expanded, proved checkpoint to the Hub with a model card
   doctor   [CHECKPOINT]  check the environment, or a checkpoint
   completion             shell completion script
 
-SOURCE is a directory or a file: safetensors, torch .bin, or GGUF.
-
+SOURCE is a directory, a file (safetensors, torch .bin, GGUF, ONNX), or owner/name on the Hub.
   expand-checkpoint ./Llama-3.2-1B ./Llama-3.2-1B-expanded --add 4
   expand-checkpoint model-Q4_K_M.gguf expanded.gguf --every 4
 
