@@ -25,14 +25,16 @@ export interface StripOptions extends RunOptions, RestoreOptions {
   readonly expanded: string;
   /** Strip it although nothing shows that its originals are the source's. */
   readonly unproved?: boolean;
+  /** Where nothing remembers the source's files: its tensors and settings, in files of our own making. */
+  readonly inexact?: boolean;
 }
 
 export interface StripReport {
   readonly output: string;
   readonly files: readonly WrittenFile[];
   readonly bytes: number;
-  /** What shows that the files are the source's: the proof of the expansion; nothing. */
-  readonly shown: "proved" | "nothing";
+  /** What shows that the files are the source's: the proof of the expansion; nothing; that the tensors and settings are. */
+  readonly shown: "proved" | "nothing" | "tensors";
   /** Files whose SHA-256 in the source is known; they have it. */
   readonly compared: number;
   /** Names that the source had beside these files. */
@@ -41,9 +43,13 @@ export interface StripReport {
 
 /** Throws "input" when the expanded checkpoint does not remember its source, or does not hold it any more. */
 export async function* stripExpansion(options: StripOptions): Run<StripReport> {
-  const { signal, unproved = false } = options;
+  const { signal, unproved = false, inexact = false } = options;
   yield { kind: "phase", name: "read headers" };
   const expanded = await openCheckpoint(options.expanded);
+  if (inexact && findPaper(expanded, "source.json") === undefined) {
+    const { stripInexactly } = await import("./delta-contract.ts");
+    return yield* stripInexactly(expanded, options);
+  }
   const record = await readRecord(expanded);
   if (!unproved) {
     yield { kind: "phase", name: "hash the checkpoint" };
@@ -72,7 +78,10 @@ async function readRecord(expanded: Checkpoint): Promise<SourceRecord> {
   throw new ExpandError(
     "input",
     "has no source.json beside it: nothing says how the source's files were laid out, so they cannot be had byte for byte",
-    { at: expanded.location, fix: "Expand the source again, or put back the source.json that expand wrote." },
+    {
+      at: expanded.location,
+      fix: "Put back the source.json that expand wrote, or pass --inexact for its tensors and settings in files of another layout.",
+    },
   );
 }
 

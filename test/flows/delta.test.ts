@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import t from "tap";
+import { fingerprint } from "../../src/checkpoint/fingerprint.ts";
 import { main } from "../../src/cli/main.ts";
 import { applyDelta, extractDelta, stripExpansion } from "../../src/commands/delta.ts";
 import { type ExpandOptions, expand } from "../../src/commands/expand.ts";
@@ -284,8 +285,46 @@ t.test("a delta against a stranger is refused; what other tools made is taken by
   await t.rejects(finish(stripExpansion({ expanded, output: path.join(directory, "stripped") })), {
     tag: "input",
     message: `${expanded}: has no source.json beside it: nothing says how the source's files were laid out, so they cannot be had byte for byte`,
-    fix: "Expand the source again, or put back the source.json that expand wrote.",
+    fix: "Put back the source.json that expand wrote, or pass --inexact for its tensors and settings in files of another layout.",
   });
+});
+
+t.test("without source.json, --inexact gives the tensors and settings, or refuses", async (t) => {
+  const directory = t.testdir();
+  for (const [source, name, first] of [
+    ["llama-sharded", "out", ""],
+    ["gemma2", "gemma", ""],
+    ["llama.gguf", "big.gguf", "big.gguf"],
+  ] as const) {
+    const expanded = await expandTo(path.join(directory, name), source);
+    fs.rmSync(path.join(directory, name === "big.gguf" ? "big.source.json" : `${name}/source.json`));
+    const output = path.join(directory, `${name}-source`);
+    const report = await finish(stripExpansion({ expanded, output, inexact: true }));
+    t.equal(report.shown, "tensors");
+    const [was, is] = [
+      await openCheckpoint(path.join(fixtures, source)),
+      await openCheckpoint(path.join(output, first)),
+    ];
+    t.equal(fingerprint(is).headers, fingerprint(was).headers, "names, types, shapes and settings");
+    t.equal((await finish(verify({ before: path.join(output, first), after: expanded }))).verdict, "identity");
+  }
+  const expanded = path.join(directory, "out");
+  await spoil(expanded, "model.layers.2.mlp.down_proj.weight");
+  const strip = (from: string) =>
+    finish(stripExpansion({ expanded: from, output: path.join(directory, "again"), inexact: true }));
+  await t.rejects(strip(expanded), {
+    tag: "inconclusive",
+    message: /^.*out: without its copies it cannot be shown to be what was expanded: block 2, mlp branch /,
+    fix: "Put back the source.json that expand wrote, or take the source from where it came.",
+  });
+  const graph = await expandTo(path.join(directory, "graph"), "onnx-traced");
+  fs.rmSync(path.join(graph, "source.json"));
+  await t.rejects(strip(graph), {
+    tag: "unsupported",
+    message: `${graph}: is a graph: its copies cannot be taken out without what expand wrote beside it`,
+    fix: "Put back the source.json that expand wrote, or export the source again.",
+  });
+  t.notOk(fs.existsSync(path.join(directory, "again")));
 });
 
 t.test("strip believes a proof and digests, and nothing else", async (t) => {

@@ -32,6 +32,12 @@ export const deltaVerb: Verb = {
       default: false,
       describe: "Strip it although nothing shows that its originals are still the source's",
     },
+    inexact: {
+      group: "strip:",
+      type: "boolean",
+      default: false,
+      describe: "Without source.json: the source's tensors and settings, in files whose headers and shards may differ",
+    },
     force: { group: "Output:", type: "boolean", default: false, describe: "Replace files of the same names" },
     resume: {
       group: "Output:",
@@ -107,6 +113,7 @@ const RUNNERS: Readonly<Record<Action, (args: Arguments, context: VerbContext) =
       stripExpansion({
         ...{ expanded: text(args, "first") ?? "", output: text(args, "second") ?? "" },
         unproved: args.unproved === true,
+        inexact: args.inexact === true,
         ...writing(args),
         signal: context.signal,
       }),
@@ -131,7 +138,12 @@ function actionOf(args: Arguments): Action {
       fix: "Run expand-checkpoint delta --help.",
     });
   }
-  const own: Readonly<Record<string, Action>> = { base: "extract", stack: "extract", unproved: "strip" };
+  const own: Readonly<Record<string, Action>> = {
+    base: "extract",
+    stack: "extract",
+    unproved: "strip",
+    inexact: "strip",
+  };
   const stray = Object.keys(own).find(
     (word) => own[word] !== action && args[word] !== undefined && args[word] !== false,
   );
@@ -161,14 +173,19 @@ function applyText({ output, files, bytes }: ApplyReport): string {
 }
 
 function stripText({ output, files, bytes, shown, compared, notCarried }: StripReport): string {
-  const proof =
-    shown === "proved" ? "the source byte for byte, by the proof of the expansion" : "not proved to be the source";
+  const proof = SHOWN[shown];
   const known = compared === 0 ? "" : `; ${compared} with the SHA-256 that they had`;
   const lines = [`stripped  ${output}: ${files.length} files, ${formatBytes(bytes)}: ${proof}${known}`];
   if (notCarried.length > 0)
     lines.push(`not here  ${short(notCarried)}: stood beside the source, and no expansion carries it`);
   return lines.join("\n");
 }
+
+const SHOWN: Readonly<Record<StripReport["shown"], string>> = {
+  proved: "the source byte for byte, by the proof of the expansion",
+  nothing: "not proved to be the source",
+  tensors: "every tensor and setting of the source, by its bytes; headers, shards and spelling of settings may differ",
+};
 
 function short(names: readonly string[]): string {
   const rest = names.length - 8;
