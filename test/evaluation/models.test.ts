@@ -47,23 +47,27 @@ const SETTINGS = { eos_token: "</s>" };
 const TEXT = "The quick brown fox jumps over the lazy dog. It was not the first time.\n".repeat(12);
 const PANGRAM = "Sphinx of black quartz, judge my vow; pack my box with five dozen liquor jugs.\n".repeat(9);
 
-function model(directory: string, name: string, seed = 1, tokenizer: object = TOKENIZER): string {
+function model(
+  directory: string,
+  name: string,
+  { seed = 1, tokenizer = TOKENIZER as object, vocabulary = VOCABULARY } = {},
+): string {
   const folder = path.join(directory, name);
   const plain = tinyLlama({ seed });
   const shapes = Object.entries(plain.tensors).map(
-    ([key, shape]) => [key, /embed|lm_head/.test(key) ? [VOCABULARY, shape[1] ?? 0] : shape] as const,
+    ([key, shape]) => [key, /embed|lm_head/.test(key) ? [vocabulary, shape[1] ?? 0] : shape] as const,
   );
   const files = { "tokenizer.json": JSON.stringify(tokenizer), "tokenizer_config.json": JSON.stringify(SETTINGS) };
-  const config = { ...plain.config, vocab_size: VOCABULARY };
+  const config = { ...plain.config, vocab_size: vocabulary };
   writeTinyHf(folder, { ...plain, config, tensors: Object.fromEntries(shapes), dtype: "F32", files });
   return folder;
 }
 
-function windowsOf(lengths: readonly number[], context: number, seed = 3): readonly Window[] {
-  const random = generator(seed);
+function windowsOf(lengths: readonly number[], context: number, vocabulary = VOCABULARY): readonly Window[] {
+  const random = generator(3);
   return lengths.flatMap((count, corpus) =>
     Array.from({ length: count }, (_, index) => {
-      const ids = Int32Array.from({ length: context + 1 }, () => Math.floor(random() * VOCABULARY));
+      const ids = Int32Array.from({ length: context + 1 }, () => Math.floor(random() * vocabulary));
       const labels = ids.slice(1);
       if (index % 2 === 0) labels[context - 1] = -100;
       return { corpus, ids: ids.slice(0, context), labels };
@@ -84,6 +88,29 @@ async function measured(
   } finally {
     await runtime.close();
   }
+}
+
+/** By corpus, from logits held whole. */
+async function lossesOf(checkpoint: Checkpoint, windows: readonly Window[], vocabulary: number) {
+  const runtime = await openRuntime({ device: "cpu", threads: 1, optimization: "basic" });
+  const ids = windows.map((window) => [...window.ids]);
+  const positions = ids.map((row) => [...row.keys()]);
+  const logits = await runStages(runtime, readSpec(checkpoint), ids, positions);
+  await runtime.close();
+  const sums = windows
+    .slice(-1)
+    .flatMap(({ corpus }) => Array.from({ length: corpus + 1 }, () => ({ sum: 0, count: 0 })));
+  for (const [row, { corpus, labels }] of windows.entries()) {
+    const own = sums[corpus];
+    for (const [at, label] of labels.entries()) {
+      if (label < 0 || own === undefined) continue;
+      const start = (row * labels.length + at) * vocabulary;
+      const values = logits.subarray(start, start + vocabulary);
+      own.sum += Math.log(values.reduce((all, each) => all + Math.exp(each), 0)) - (values[label] ?? 0);
+      own.count++;
+    }
+  }
+  return sums;
 }
 
 async function run(...words: string[]): Promise<{ code: number; out: string; err: string }> {
@@ -143,35 +170,28 @@ t.test("models on corpora", only, async (t) => {
     },
   );
 
-  await t.test("the loss is that of the logits, position by position, however windows are grouped", async (t) => {
-    const runtime = await openRuntime({ device: "cpu", threads: 1, optimization: "basic" });
-    // 60 windows of 64 tokens run in groups of 16, the last of 12; and the corpora part in the middle of one.
-    const windows = windowsOf([37, 23], 64);
-    const ids = windows.map((window) => [...window.ids]);
-    const logits = await runStages(
-      runtime,
-      readSpec(opened),
-      ids,
-      ids.map((row) => [...row.keys()]),
-    );
-    await runtime.close();
-    const [report] = await measured([opened], windows, ["a", "b"]);
-    for (const corpus of [0, 1]) {
-      let [sum, count] = [0, 0];
-      for (const [row, window] of windows.entries()) {
-        for (const [at, label] of window.labels.entries()) {
-          if (window.corpus !== corpus || label < 0) continue;
-          const start = (row * 64 + at) * VOCABULARY;
-          const values = logits.subarray(start, start + VOCABULARY);
-          sum += Math.log(values.reduce((all, each) => all + Math.exp(each), 0)) - (values[label] ?? 0);
-          count++;
+  await t.test(
+    "the loss is that of the logits, position by position, however windows and rows are grouped",
+    async (t) => {
+      const wide = await openCheckpoint(model(directory, "wide", { vocabulary: 20_000 }));
+      const cases: readonly (readonly [Checkpoint, number, readonly number[]])[] = [
+        // 60 windows of 64 tokens run in groups of 16, the last of 12; and the corpora part in the middle of one.
+        [opened, VOCABULARY, [37, 23]],
+        // 1024 positions at once read 8192 rows of the head at a time.
+        [wide, 20_000, [16]],
+      ];
+      for (const [checkpoint, vocabulary, lengths] of cases) {
+        const windows = windowsOf(lengths, 64, vocabulary);
+        const names = lengths.map((_, corpus) => `corpus ${corpus}`);
+        const [report] = await measured([checkpoint], windows, names);
+        for (const [corpus, { sum, count }] of (await lossesOf(checkpoint, windows, vocabulary)).entries()) {
+          const found = report?.results[corpus];
+          t.equal(found?.tokens, count);
+          t.ok(Math.abs((found?.loss ?? 0) / (sum / count) - 1) < 1e-6, `${found?.loss} and ${sum / count}`);
         }
       }
-      const found = report?.results[corpus];
-      t.equal(found?.tokens, count);
-      t.ok(Math.abs((found?.loss ?? 0) / (sum / count) - 1) < 1e-6, `${found?.loss} and ${sum / count}`);
-    }
-  });
+    },
+  );
 
   await t.test("an expansion that has not learned changes nothing; a changed original does", async (t) => {
     const out = path.join(directory, "expanded");
@@ -195,19 +215,34 @@ t.test("models on corpora", only, async (t) => {
     t.not(change?.value, 0);
   });
 
-  await t.test("an ONNX model gives the losses of its source, and what its blocks add", async (t) => {
+  await t.test("an ONNX model gives the losses of its source, and what its blocks add to each corpus", async (t) => {
     const out = path.join(directory, "onnx");
     await finish(convert({ source, output: out, format: "onnx" }));
-    const [base, onnx] = await measured([opened, await openCheckpoint(out)], windowsOf([6], 24));
-    const [was, is] = [base?.results[0], onnx?.results[0]];
-    t.ok(Math.abs((is?.loss ?? 0) / (was?.loss ?? 0) - 1) < 1e-6, `${is?.loss} and ${was?.loss}`);
-    t.equal(is?.shift?.unshifted, 1);
+    // More windows than are read before the time is looked at.
+    const windows = windowsOf([10, 9], 24);
+    const [base, onnx] = await measured([opened, await openCheckpoint(out)], windows, ["a", "b"]);
     t.equal(onnx?.blocks, 4);
-    t.equal(is?.norms?.tokens, 4 * 24, "states of the first windows only");
-    const first = await measured([opened], windowsOf([6], 24).slice(0, 4));
-    for (const [at, block] of is?.norms?.blocks.entries() ?? []) {
-      const expected = first[0]?.results[0]?.norms?.blocks[at];
-      t.ok(Math.abs(block.added / (expected?.added ?? 0) - 1) < 1e-4, `block ${at}`);
+    for (const corpus of [0, 1]) {
+      const [was, is] = [base?.results[corpus], onnx?.results[corpus]];
+      t.ok(Math.abs((is?.loss ?? 0) / (was?.loss ?? 0) - 1) < 1e-6, `${is?.loss} and ${was?.loss}`);
+      t.equal(is?.shift?.unshifted, 1);
+      t.equal(is?.norms?.tokens, 4 * 24, "states of the first windows only");
+      // Alone, so that nothing of the other corpus can be among them.
+      const few = windows.filter((window) => window.corpus === corpus).slice(0, 4);
+      const [alone] = await measured(
+        [opened],
+        few.map((window) => ({ ...window, corpus: 0 })),
+      );
+      for (const [at, block] of is?.norms?.blocks.entries() ?? []) {
+        const { state = 0, added = 0 } = alone?.results[0]?.norms?.blocks[at] ?? {};
+        t.ok(Math.abs(block.added / added - 1) + Math.abs(block.state / state - 1) < 1e-4, `block ${at}`);
+      }
+      const all = windows.filter((window) => window.corpus === corpus).map((window) => ({ ...window, corpus: 0 }));
+      const [whole] = await measured([opened], all);
+      t.same(
+        whole?.results[0]?.norms?.blocks.map(({ added }) => added.toPrecision(6)),
+        was?.norms?.blocks.map(({ added }) => added.toPrecision(6)),
+      );
     }
   });
 
@@ -275,7 +310,7 @@ t.test("models on corpora", only, async (t) => {
         .map((text) => JSON.stringify({ body: text }))
         .join("\n"),
     );
-    const other = model(directory, "other", 5);
+    const other = model(directory, "other", { seed: 5 });
     const files = ["html", "json", "md"].map((ending) => path.join(directory, "reports", `report.${ending}`));
     const reports = files.flatMap((file) => ["--report", file]);
     const words = ["--corpus", `prose=${a}`, "--corpus", `pangrams=${b}`, "--field", "body", "--context", "32"];
@@ -314,7 +349,7 @@ t.test("models on corpora", only, async (t) => {
       fs.writeFileSync(file, TEXT);
       const merged = { ...TOKENIZER.model.vocab, "<unused>": undefined, th: 2 };
       const coarse = { ...TOKENIZER, model: { ...TOKENIZER.model, vocab: merged, merges: ["t h"] } };
-      const other = model(directory, "coarse", 1, coarse);
+      const other = model(directory, "coarse", { tokenizer: coarse });
       const report = await finish(
         evaluate({
           models: [source, other],
