@@ -1,7 +1,7 @@
 // What every rule sees: the source's settings and blocks, and the layout that was asked for.
 import { ExpandError } from "../../errors.ts";
 import type { ConfigEdit } from "../architecture.ts";
-import { copyCount, type Layout } from "../layout.ts";
+import type { Layout } from "../layout.ts";
 import type { GgufFamily } from "./family.ts";
 import type { Settings } from "./settings.ts";
 
@@ -21,8 +21,8 @@ export function countBefore({ blocks, tail }: Pick<Expanding, "blocks" | "tail">
 }
 
 /** `<a>.block_count` of the result. */
-export function countAfter(expanding: Expanding): number {
-  return countBefore(expanding) + copyCount(expanding.layout);
+export function countAfter({ layout, tail }: Pick<Expanding, "layout" | "tail">): number {
+  return layout.length + tail;
 }
 
 /** A list with one element per source block as the layout needs it; elements of the tail stay last. */

@@ -1,5 +1,4 @@
 // How many blocks there are, and where the first one stands. Numbers only; lists are in lists.ts.
-import { copyCount } from "../../layout.ts";
 import { countAfter, countBefore, type Expanding, edit, refuseLayout } from "../expanding.ts";
 import type { RuleResult } from "../family.ts";
 
@@ -43,6 +42,5 @@ export function leadingDense({ settings, layout }: Expanding): RuleResult {
       `Place copies of blocks 0 to ${dense - 1} before block ${dense}, and copies of the others after block ${dense - 1}.`,
     );
   }
-  const added = copyCount(layout.filter(({ from }) => from < dense));
-  return added === 0 ? {} : { edits: [edit(settings, DENSE_KEY, dense + added)] };
+  return count === dense ? {} : { edits: [edit(settings, DENSE_KEY, count)] };
 }
