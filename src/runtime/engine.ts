@@ -79,7 +79,7 @@ async function load(module: string): Promise<Ort> {
 /** Prepacking would copy every weight into anonymous memory; without it, weights in files stay mapped. */
 function sessionOptions(
   { device, deviceId, threads, optimization }: EngineOptions,
-  { folder, strict, without, arena, optimizedPath }: SessionSettings,
+  { folder, strict, without, memory = "planned", optimizedPath }: SessionSettings,
 ): InferenceSession.SessionOptions {
   return {
     executionProviders: [deviceId === undefined ? device : { name: device, deviceId }],
@@ -87,7 +87,8 @@ function sessionOptions(
     // 4: fatal. Unused initializers are no news to the user, and errors are thrown.
     logSeverityLevel: 4,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-    ...(arena === undefined ? {} : { enableCpuMemArena: arena, enableMemPattern: arena }),
+    enableMemPattern: memory === "planned",
+    enableCpuMemArena: memory !== "returned",
     ...(optimizedPath === undefined ? {} : { optimizedModelFilePath: optimizedPath }),
     extra: {
       session: {

@@ -23,8 +23,11 @@ export interface SessionSettings {
   readonly strict?: boolean;
   /** Optimizers that are left out, such as "ConstantFolding". */
   readonly without?: readonly string[];
-  /** False: memory of a run is given back when it ends. */
-  readonly arena?: boolean;
+  /**
+   * Where the values of a run lie. planned, the default: in one piece, laid out after the first run, which stays beside what the first run
+   * took. pooled: in pieces that are kept for the next run. returned: in memory that is given back at once.
+   */
+  readonly memory?: "planned" | "pooled" | "returned";
   /** Writes what onnxruntime has made of the model to this file. */
   readonly optimizedPath?: string;
 }

@@ -97,6 +97,8 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
           name,
           folder: placed.folder,
           without: WITHOUT,
+          // Many sessions, each with a pool of its own, would hold the activations of all blocks.
+          memory: options.layout === "offload" ? "returned" : "pooled",
           strict: device !== "cpu",
         }),
     };
