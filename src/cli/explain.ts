@@ -1,6 +1,7 @@
 // Help, and what is wrong with a command line: the only home of yargs, loaded only for these.
 import yargs from "yargs";
 import { ExpandError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
 import { type Arguments, COMMON_OPTIONS, type Verb } from "./verb.ts";
 
 /** The help of a verb where it was asked for, else its arguments. Throws "usage" with what is wrong and the nearest right word. */
@@ -46,6 +47,9 @@ function epilogue(verb: Verb): string {
 function misuse(verb: Verb, message: string | null, error: unknown): unknown {
   if (error instanceof Error && error.name !== "YError") return error;
   const text = (error instanceof Error ? error.message : message)?.replaceAll(/\s*\n\s*/g, " ");
-  const fix = `Run expand-checkpoint ${verb.name} --help.`;
+  const help = `expand-checkpoint ${verb.name} --help`;
+  const word = /^Unknown argument: ([\w-]+)$/.exec(text ?? "")?.[1] ?? "";
+  const [meant] = word.length < 3 ? [] : nearest(word, Object.keys({ ...verb.options, ...COMMON_OPTIONS }));
+  const fix = meant === undefined ? `Run ${help}.` : `Say --${meant}, or see ${help}.`;
   return new ExpandError("usage", text ?? "the command line is not understood", { fix });
 }

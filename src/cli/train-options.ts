@@ -75,7 +75,8 @@ const MACHINE_OPTIONS: Readonly<Record<string, Options>> = {
     group: "Machine:",
     requiresArg: true,
     choices: ["f32", "f16", "bf16"],
-    describe: "Of products of matrices; weights are trained in f32 [default: f32]",
+    describe:
+      "Of products of matrices, on CUDA; weights are trained in f32. On the CPU, f16 is computed in f32 [default: f32]",
   },
   layout: {
     group: "Machine:",

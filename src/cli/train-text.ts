@@ -27,6 +27,7 @@ export function forecastText({
     `trains    ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors`,
     `steps     ${recipe.steps} of ${batch} x ${accumulate} sequences of ${context} tokens, ${formatCount(tokens)} tokens in all`,
     `rate      ${recipe.schedule.peak}, ${recipe.schedule.kind}, ${recipe.schedule.warmup} steps of warm-up`,
+    ...typeRow(recipe),
     `time      ${formatDuration(seconds)}: ${secondsPerStep.toPrecision(3)} s a step, measured; evaluations not counted`,
     `loss      ${loss.toFixed(4)} at the first step`,
     `disk      ${formatBytes(memory.disk)} for the state while it runs`,
@@ -35,6 +36,11 @@ export function forecastText({
     "",
     "nothing was written",
   ].join("\n");
+}
+
+/** Where it is not what was asked for: onnxruntime has no f16 product for the CPU, and takes the casts to f16 out again. */
+function typeRow({ dtype, device }: TrainReport["recipe"]): readonly string[] {
+  return dtype === "f16" && device === "cpu" ? ["type      f16 as asked, but computed in f32 on the CPU"] : [];
 }
 
 export async function trainText(report: TrainReport): Promise<string> {
@@ -49,6 +55,7 @@ export async function trainText(report: TrainReport): Promise<string> {
   return [
     `trained   ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors, blocks ${formatRanges(report.blocks)}`,
     `steps     ${progress.step}, ${formatCount(progress.tokens)} tokens, ${formatDuration(progress.seconds)}${progress.skipped === 0 ? "" : `; ${progress.skipped} skipped in f16`}`,
+    ...typeRow(report.recipe),
     `loss      ${loss.first.toFixed(4)} at first, ${loss.last.toFixed(4)} at last`,
     ...(rows.length === 0 ? [] : ["", formatTable(["text", "perplexity before", "after", "change"], rows)]),
     "",

@@ -11,7 +11,6 @@ import { type Recipe, tokensPerStep } from "../training/recipe.ts";
 import { estimateMemory, type MemoryEstimate } from "../training/step/memory.ts";
 import { openTrainer, type Trainer } from "../training/step/trainer.ts";
 import type { TrainOptions } from "./train.ts";
-import { checkTrainOutput, trainOutput } from "./train-output.ts";
 import { setUp, trainerOptions } from "./train-setup.ts";
 
 export interface TrainForecast {
@@ -38,9 +37,7 @@ const MEASURED_STEPS = 2;
 /** Throws what `train` would throw before its first step. */
 export async function* forecast(wishes: TrainOptions): Run<TrainForecast> {
   const setup = yield* setUp(wishes);
-  const { recipe, trainables, checkpoint } = setup;
-  const out = trainOutput(checkpoint, wishes.output);
-  checkTrainOutput(out, { output: wishes.output, force: wishes.force ?? false });
+  const { recipe, trainables } = setup;
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "expand-checkpoint-train-"));
   try {
     yield { kind: "phase", name: "build the training graph" };

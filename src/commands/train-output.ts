@@ -8,6 +8,7 @@ import type { CorpusSource } from "../corpus/corpus.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { JsonDocument, type JsonValue } from "../json.ts";
+import { outputFailure } from "../storage/failure.ts";
 import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
 import { isInside } from "../storage/output.ts";
 import { writeFiles } from "../storage/write.ts";
@@ -26,6 +27,7 @@ import {
   weightFiles,
 } from "./output.ts";
 import { findPaper } from "./papers.ts";
+import { isLock, lockOutput } from "./train-lock.ts";
 import type { Trainables } from "./training-mask.ts";
 
 export interface TrainOutput {
@@ -49,14 +51,11 @@ export function trainOutput(checkpoint: Checkpoint, output: string): TrainOutput
   };
 }
 
-export interface ClaimTrainOptions {
-  readonly output: string;
-  readonly force: boolean;
-  readonly resume: boolean;
-}
-
 /** Throws "output" where the output holds something else than a run of ours. */
-export function checkTrainOutput(out: TrainOutput, { output, force }: Omit<ClaimTrainOptions, "resume">): void {
+export function checkTrainOutput(
+  out: TrainOutput,
+  { output, force }: { readonly output: string; readonly force: boolean },
+): void {
   const { directory, file } = out.names;
   const stat = fs.statSync(directory, { throwIfNoEntry: false });
   if (stat === undefined || fs.existsSync(out.state)) return;
@@ -70,18 +69,45 @@ export function checkTrainOutput(out: TrainOutput, { output, force }: Omit<Claim
   if (taken.length > 0 && !force) throw occupied(output, taken);
 }
 
-/** Makes the state's directory, which marks the output as this run's. Without `resume`, what an earlier run left is removed. */
-export function claimTrainOutput(out: TrainOutput, options: ClaimTrainOptions): void {
-  checkTrainOutput(out, options);
-  if (!options.resume && fs.existsSync(out.state)) {
-    fs.rmSync(out.state, { recursive: true });
+/**
+ * Makes the state's directory, which marks the output as this run's. Without `resume`, what an earlier run left is removed. Gives what ends
+ * the claim. Throws "output" while another run is there.
+ */
+export function claimTrainOutput(
+  out: TrainOutput,
+  { output, resume }: { readonly output: string; readonly resume: boolean },
+): () => void {
+  const wasThere = fs.existsSync(out.state);
+  makeDirectory(out.state);
+  const unlock = lockOutput(out.state, output);
+  if (!resume && wasThere) {
+    removeState(out.state);
     for (const stale of [out.metrics, out.page]) fs.rmSync(stale, { force: true });
   }
-  fs.mkdirSync(out.state, { recursive: true });
+  return () => {
+    unlock();
+    releaseTrainOutput(out);
+  };
+}
+
+/** A tree that cannot be written is said so, whole. */
+function makeDirectory(directory: string): void {
+  try {
+    fs.mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    throw outputFailure(error, directory);
+  }
+}
+
+/** All but who is there. */
+function removeState(state: string): void {
+  for (const name of fs.readdirSync(state)) {
+    if (!isLock(name)) fs.rmSync(path.join(state, name), { recursive: true });
+  }
 }
 
 /** Leaves no trace of a run that ended before it measured anything. */
-export function releaseTrainOutput({ state, names: { directory } }: TrainOutput): void {
+function releaseTrainOutput({ state, names: { directory } }: TrainOutput): void {
   const isEmpty = (place: string, but: number): boolean => fs.existsSync(place) && fs.readdirSync(place).length === but;
   if (!isEmpty(state, 0) || !isEmpty(directory, 1)) return;
   fs.rmdirSync(state);

@@ -6,16 +6,20 @@ import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import { type Identity, identityOf } from "../training/identity.ts";
-import { cutOf, limitOf, type Recipe, type RecipeOptions, recipeOf } from "../training/recipe.ts";
+import { checkRecipe, cutOf, limitOf, type Recipe, type RecipeOptions, recipeOf } from "../training/recipe.ts";
 import type { TrainerOptions } from "../training/step/trainer.ts";
 import { type ModelLimits, modelLimits } from "./model-limits.ts";
 import { tokenizerOf } from "./tokenizer.ts";
-import { modelDigest } from "./train-output.ts";
+import { checkTrainOutput, modelDigest, type TrainOutput, trainOutput } from "./train-output.ts";
 import { readTrainables, type Trainables } from "./training-mask.ts";
 
 export interface TrainSetupOptions extends RunOptions, RecipeOptions {
   /** Path of an expanded checkpoint. */
   readonly source: string;
+  /** A directory, or a .gguf or .onnx file for a source of that format. Absent or empty, unless `force`. */
+  readonly output: string;
+  /** Replace files of the same names. */
+  readonly force?: boolean;
   readonly corpora: readonly CorpusSource[];
   /** Texts to measure the model on while it is trained. */
   readonly evaluations?: readonly { readonly name: string; readonly path: string }[];
@@ -30,6 +34,7 @@ export interface TrainSetupOptions extends RunOptions, RecipeOptions {
 
 export interface TrainSetup {
   readonly checkpoint: Checkpoint;
+  readonly out: TrainOutput;
   readonly trainables: Trainables;
   readonly corpus: Corpus;
   readonly evaluations: readonly { readonly name: string; readonly corpus: Corpus }[];
@@ -37,7 +42,7 @@ export interface TrainSetup {
   readonly identity: Identity;
 }
 
-/** Reads headers, settings and the corpora once. Throws "usage", "input", "plan", "unsupported" and "interrupted". */
+/** Reads headers, settings and, when nothing else is wrong, the corpora. Throws "usage", "input", "output", "plan", "unsupported" and "interrupted". */
 export async function* setUp(options: TrainSetupOptions): Run<TrainSetup> {
   // Only until the run begins: from then on, a step that was begun is ended before anything stops.
   const stop = new AbortController();
@@ -58,10 +63,13 @@ async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<
       fix: "Name one: --corpus FILE, a .txt, .jsonl or .parquet file or a directory of them.",
     });
   }
-  limitOf(options);
+  checkRecipe(options);
+  checkEvaluations(options);
   yield { kind: "phase", name: "read headers" };
   const checkpoint = await openCheckpoint(source, options);
   refuseRemote(checkpoint);
+  const out = trainOutput(checkpoint, options.output);
+  checkTrainOutput(out, { output: options.output, force: options.force ?? false });
   const trainables = await readTrainables(checkpoint, mask, stack);
   const limits = modelLimits(checkpoint);
   const cut = cutOf(options, limits.context);
@@ -80,7 +88,15 @@ async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<
   const recipe = recipeOf(options, cut, await epochTokens(options, corpus));
   const model = await modelDigest(checkpoint);
   const identity = identityOf(recipe, { model, mask: trainables.digest, corpus: corpus.digest });
-  return { checkpoint, trainables, corpus, evaluations, recipe, identity };
+  return { checkpoint, out, trainables, corpus, evaluations, recipe, identity };
+}
+
+/** Metrics know a text by its name. */
+function checkEvaluations({ evaluations = [] }: TrainSetupOptions): void {
+  const names = evaluations.map(({ name }) => name);
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice === undefined) return;
+  throw new ExpandError("usage", `--eval ${twice}=... is there twice`, { fix: "Give each text a name of its own." });
 }
 
 /** Positions of one epoch; counted only for a run that is said in epochs. */

@@ -1,6 +1,5 @@
 // The verb `train`: teaches the trainable tensors of an expanded checkpoint a corpus, writes the result, and proves that the rest is as it was.
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import { ExpandError } from "../errors.ts";
 import type { Run } from "../events.ts";
@@ -17,21 +16,10 @@ import { openTrainer, type Trainer, type TrainerOptions } from "../training/step
 import type { VerificationReport } from "../verification/report.ts";
 import { verifyTrained } from "../verification/trained.ts";
 import { saveProof } from "./expand.ts";
-import {
-  claimTrainOutput,
-  releaseTrainOutput,
-  saveSummary,
-  type TrainOutput,
-  trainOutput,
-  writeResult,
-} from "./train-output.ts";
+import { claimTrainOutput, saveSummary, type TrainOutput, writeResult } from "./train-output.ts";
 import { setUp, type TrainSetup, type TrainSetupOptions, trainerOptions } from "./train-setup.ts";
 
 export interface TrainOptions extends TrainSetupOptions {
-  /** A directory, or a .gguf or .onnx file for a source of that format. Absent or empty, unless `force`. */
-  readonly output: string;
-  /** Replace files of the same names. */
-  readonly force?: boolean;
   /** Go on from the state in the output. Default true; false starts again and drops that state. */
   readonly resume?: boolean;
   /** SHA-256 of every file into the manifest. Default true. */
@@ -61,16 +49,15 @@ export interface TrainReport {
  */
 export async function* train(options: TrainOptions): Run<TrainReport> {
   const setup = yield* setUp(options);
-  const out = trainOutput(setup.checkpoint, options.output);
-  const { force = false, resume = true } = options;
-  claimTrainOutput(out, { output: options.output, force, resume });
+  const { out } = setup;
+  const release = claimTrainOutput(out, { output: options.output, resume: options.resume ?? true });
   try {
     const saved = await readState(out.state);
     if (saved !== undefined) checkIdentity(options.output, saved.identity, setup.identity);
     const progress = yield* trainSteps(setup, out, saved, options);
     return yield* finishRun(setup, out, progress, options);
   } finally {
-    releaseTrainOutput(out);
+    release();
   }
 }
 
@@ -83,7 +70,10 @@ async function* trainSteps(
 ): Run<Progress> {
   const { recipe, checkpoint, trainables } = setup;
   if (saved?.progress.step === recipe.steps) return saved.progress;
-  const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "expand-checkpoint-train-"));
+  // Decoded weights may be as large as the model: they lie on the output's disk, and what a killed run left of them goes.
+  const scratch = path.join(out.state, "scratch");
+  fs.rmSync(scratch, { recursive: true, force: true });
+  fs.mkdirSync(scratch);
   try {
     yield { kind: "phase", name: "build the training graph" };
     const open = options.openTrainer ?? openTrainer;
@@ -107,8 +97,21 @@ async function* trainSteps(
   }
 }
 
+/** What is left when all steps are done can be done again. */
+async function* finishRun(...made: Parameters<typeof writeAndProve>): Run<TrainReport> {
+  try {
+    return yield* writeAndProve(...made);
+  } catch (error) {
+    if (!(error instanceof ExpandError) || error.tag !== "interrupted") throw error;
+    throw new ExpandError("interrupted", "interrupted", {
+      fix: "Run the same command to write the result: all steps are done.",
+      cause: error,
+    });
+  }
+}
+
 /** The checkpoint, its proof and the report; then the state has served. */
-async function* finishRun(
+async function* writeAndProve(
   setup: TrainSetup,
   out: TrainOutput,
   progress: Progress,

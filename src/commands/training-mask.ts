@@ -35,10 +35,7 @@ export async function readTrainables(
 ): Promise<Trainables> {
   const understood = await understandCheckpoint(opened, stack);
   const { architecture } = understood;
-  const source = file === undefined ? maskBeside(opened) : fileSource(file);
-  const mask = source === undefined ? await foundMask(opened, understood) : await source.read(0, source.size);
-  const at = source?.name ?? opened.location;
-  const names = parseTrainable(at, mask);
+  const { at, mask, names } = await readMask(opened, understood, file);
   checkNames(opened, at, mask, names);
   const places = blocksByTensor(architecture);
   const blocks = [...new Set([...names].flatMap((name) => places.get(name) ?? []))].sort((a, b) => a - b);
@@ -48,6 +45,23 @@ export async function readTrainables(
     .digest("hex");
   const { plan } = parseMask(at, mask);
   return { names, mask, digest, plan, blocks, blockOf: (tensor) => String(places.get(tensor) ?? "outside") };
+}
+
+async function readMask(opened: Checkpoint, understood: Understood, file: string | undefined) {
+  try {
+    const source = file === undefined ? maskBeside(opened) : fileSource(file);
+    const mask = source === undefined ? await foundMask(opened, understood) : await source.read(0, source.size);
+    const at = source?.name ?? opened.location;
+    return { at, mask, names: parseTrainable(at, mask) };
+  } catch (error) {
+    if (!(error instanceof ExpandError) || error.fix !== undefined) throw error;
+    const { tag, message, at } = error;
+    throw new ExpandError(tag, at === undefined ? message : message.slice(at.length + 2), {
+      ...(at === undefined ? {} : { at }),
+      fix: "Make a mask with expand-checkpoint mask, and name it with --mask.",
+      cause: error,
+    });
+  }
 }
 
 async function foundMask(opened: Checkpoint, { checkpoint, architecture }: Understood): Promise<Uint8Array> {

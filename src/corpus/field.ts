@@ -17,7 +17,7 @@ export function chooseField(
     const how = names.includes(wanted) ? "does not hold text" : "is not there";
     throw new ExpandError("input", `field ${quote(wanted)} ${how}; found ${list(names, strings)}`, {
       at,
-      fix: "Name a field that holds text.",
+      fix: "Name a field that holds text, with --field.",
     });
   }
   const [only, ...others] = strings;
@@ -25,7 +25,10 @@ export function chooseField(
   const found = only === undefined ? "no field holds text" : "several fields hold text, and none is named text";
   throw new ExpandError("input", `${found}; found ${list(names, strings)}`, {
     at,
-    fix: only === undefined ? "Write the text as a string in a field." : "Name the field that holds the text.",
+    fix:
+      only === undefined
+        ? "Write the text as a string in a field."
+        : "Name the field that holds the text, with --field.",
   });
 }
 

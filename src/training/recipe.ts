@@ -108,6 +108,32 @@ export function cutOf(options: RecipeOptions, longest: number | undefined): Cut 
   return { batch, accumulate, context, seed };
 }
 
+type Bound = readonly [option: keyof RecipeOptions, flag: string, bound: string, holds: (value: number) => boolean];
+
+const BOUNDS: readonly Bound[] = [
+  ["epochs", "--epochs", "above 0", (value) => value > 0],
+  ["rate", "--lr", "above 0", (value) => value > 0],
+  ["beta1", "--beta1", "from 0 up and below 1", (value) => value >= 0 && value < 1],
+  ["beta2", "--beta2", "from 0 up and below 1", (value) => value >= 0 && value < 1],
+];
+
+/** What can be said before any file is read. Throws "usage" for numbers that nothing can be trained with, and for bf16 on the CPU. */
+export function checkRecipe(options: RecipeOptions): void {
+  limitOf(options);
+  for (const [option, flag, bound, holds] of BOUNDS) {
+    const value = options[option];
+    if (typeof value !== "number" || holds(value)) continue;
+    throw new ExpandError("usage", `${flag} must be ${bound}, not ${value}`, {
+      fix: `Use another ${flag}, or leave it out.`,
+    });
+  }
+  if (options.dtype === "bf16" && options.device !== "cuda") {
+    throw new ExpandError("usage", "--dtype bf16 is for CUDA: onnxruntime multiplies no bf16 matrices on the CPU", {
+      fix: "Use --dtype f32, or --device cuda.",
+    });
+  }
+}
+
 /** How long the run is to be. Throws "usage" when more than one of the three is said. */
 export function limitOf({ steps, epochs, tokens }: RecipeOptions): Limit {
   const said = Object.entries({ steps, epochs, tokens }).filter(([, value]) => value !== undefined);
@@ -121,7 +147,7 @@ export function limitOf({ steps, epochs, tokens }: RecipeOptions): Limit {
   return tokens === undefined ? { epochs: epochs ?? 1 } : { tokens };
 }
 
-/** `epochTokens`: positions of one epoch, for a run that is counted in epochs. */
+/** `epochTokens`: positions of one epoch, for a run that is counted in epochs. Throws "usage" for a warm-up longer than the run. */
 export function recipeOf(options: RecipeOptions, cut: Cut, epochTokens: number | undefined): Recipe {
   const limit = limitOf(options);
   const perStep = cut.batch * cut.accumulate * cut.context;
@@ -130,6 +156,11 @@ export function recipeOf(options: RecipeOptions, cut: Cut, epochTokens: number |
   const { device = "cpu", dtype = "f32", checkpointing = true } = options;
   const { clip, warmup, schedule, rate, beta1, beta2, epsilon, decay } = { ...DEFAULTS, ...options };
   const layout = options.layout ?? (device === "cuda" ? "loop" : "host");
+  if (warmup > steps && warmup >= 1) {
+    throw new ExpandError("usage", `--warmup ${warmup} is more than the ${steps} steps of the run`, {
+      fix: "Give a share of the steps, such as --warmup 0.06, or fewer of them.",
+    });
+  }
   const part = (share: number): number => Math.max(1, Math.ceil(steps / share));
   return {
     schema: RECIPE_SCHEMA,

@@ -2,13 +2,15 @@
 // a state before the next one is complete.
 import fs from "node:fs";
 import path from "node:path";
+import { crc32 } from "node:zlib";
 import { ExpandError } from "../errors.ts";
 import { layOut, type NamedTensor } from "../formats/safetensors/layout.ts";
 import { openSafetensorsFile } from "../formats/safetensors/read.ts";
+import { plannedSource } from "../storage/planned.ts";
 import { decodeTensor } from "../tensor/decode.ts";
 import type { Shape } from "../tensor/dtype.ts";
 import type { TensorRef } from "../tensor/reference.ts";
-import { fileSource, memorySource } from "../tensor/source.ts";
+import { type ByteSource, fileSource, memorySource } from "../tensor/source.ts";
 import { textPlan, writeDurably } from "./durable.ts";
 import type { Identity } from "./identity.ts";
 import type { TrainerState } from "./step/trainer.ts";
@@ -37,6 +39,8 @@ interface StateFile extends Progress {
   readonly identity: Identity;
   /** Name of the file with the tensors, beside this one. */
   readonly file: string;
+  /** CRC-32 of that file: damage would be trained on, or written as the result. */
+  readonly crc: number;
   readonly trainer: Omit<TrainerState, (typeof PARTS)[number]>;
 }
 
@@ -54,8 +58,7 @@ export async function readState(directory: string): Promise<SavedState | undefin
   const file = path.join(directory, STATE_FILE);
   if (!fs.existsSync(file)) return undefined;
   const state = parseState(file);
-  const source = fileSource(path.join(directory, state.file));
-  const { tensors } = await openSafetensorsFile(source, state.file);
+  const tensors = await readTensors(path.join(directory, state.file), state.crc);
   const { step, tokens, skipped, seconds, cursor } = state;
   return {
     identity: state.identity,
@@ -82,8 +85,10 @@ export async function writeState(
   // Two runs on one output must not write under one name; the process tells them apart.
   const file = `step-${String(progress.step).padStart(8, "0")}-${process.pid.toString(36)}-${Date.now().toString(36)}.safetensors`;
   const tensors = PARTS.flatMap((part) => tensorsOf(part, { weights, m, v }[part], shapes));
-  await writeDurably(directory, layOut(file, tensors, new Map([["format", "pt"]])));
-  const state: StateFile = { schema: STATE_SCHEMA, identity, ...progress, file, trainer: rest };
+  const plan = layOut(file, tensors, new Map([["format", "pt"]]));
+  await writeDurably(directory, plan);
+  const crc = await checksum(plannedSource(plan));
+  const state: StateFile = { schema: STATE_SCHEMA, identity, ...progress, file, crc, trainer: rest };
   await writeDurably(directory, textPlan(STATE_FILE, `${JSON.stringify(state, null, 2)}\n`));
   for (const name of fs.readdirSync(directory)) {
     if (name.startsWith("step-") && name !== file) fs.rmSync(path.join(directory, name), { force: true });
@@ -113,22 +118,50 @@ async function decodeAll(tensors: ReadonlyMap<string, TensorRef>): Promise<Reado
   return values;
 }
 
+/** Whatever is wrong with the file, only another run can mend it. */
+async function readTensors(file: string, crc: number): Promise<ReadonlyMap<string, TensorRef>> {
+  try {
+    const source = fileSource(file);
+    if ((await checksum(source)) !== crc) throw broken(file, "is not what was saved: its checksum differs", "damaged");
+    return (await openSafetensorsFile(source, path.basename(file))).tensors;
+  } catch (error) {
+    if (!(error instanceof ExpandError) || error.fix === FIX) throw error;
+    throw broken(file, error.message.slice(error.at === undefined ? 0 : error.at.length + 2), error.tag, error);
+  }
+}
+
+/** Bytes read at once. */
+const CHUNK = 16 << 20;
+
+async function checksum(source: ByteSource): Promise<number> {
+  let crc = 0;
+  for (let at = 0; at < source.size; at += CHUNK) {
+    crc = crc32(await source.read(at, Math.min(CHUNK, source.size - at)), crc);
+  }
+  return crc;
+}
+
+const FIX = "Pass --no-resume to start the run again.";
+
+function broken(at: string, message: string, tag: ExpandError["tag"], cause?: unknown): ExpandError {
+  return new ExpandError(tag, message, { at, fix: FIX, cause });
+}
+
 function parseState(file: string): StateFile {
-  const broken = (message: string, tag: "damaged" | "input"): ExpandError =>
-    new ExpandError(tag, message, { at: file, fix: "Pass --no-resume to start the run again." });
   let state: Partial<StateFile>;
   try {
     state = JSON.parse(fs.readFileSync(file, "utf8")) as Partial<StateFile>;
   } catch {
-    throw broken("is not JSON", "damaged");
+    throw broken(file, "is not JSON", "damaged");
   }
-  const { schema, file: tensors, step, identity, trainer } = state;
+  const { schema, file: tensors, crc, step, identity, trainer } = state;
   if (schema !== STATE_SCHEMA) {
-    throw broken(`expected "schema": "${STATE_SCHEMA}", found ${JSON.stringify(schema ?? null)}`, "input");
+    throw broken(file, `expected "schema": "${STATE_SCHEMA}", found ${JSON.stringify(schema ?? null)}`, "input");
   }
-  const isWhole = typeof step === "number" && identity !== undefined && trainer !== undefined;
+  const isWhole =
+    typeof step === "number" && typeof crc === "number" && identity !== undefined && trainer !== undefined;
   if (!isWhole || typeof tensors !== "string" || path.basename(tensors) !== tensors) {
-    throw broken("lacks a part of the state", "damaged");
+    throw broken(file, "lacks a part of the state", "damaged");
   }
   return state as StateFile;
 }

@@ -128,7 +128,7 @@ t.test("JSON lines that cannot be read are refused with their line", async (t) =
     [
       '{"a":"x","b":"y"}',
       'several fields hold text, and none is named text; found "a", "b"',
-      "Name the field that holds the text.",
+      "Name the field that holds the text, with --field.",
     ],
     ['{"text":"x"}\n{"text":"y"', "line 2 is not JSON", LINE_FIX],
     ['{"text":"x"}\n["y"]', "line 2 is JSON, but not an object", LINE_FIX],
@@ -148,7 +148,7 @@ t.test("JSON lines that cannot be read are refused with their line", async (t) =
   await t.rejects(openJsonLines(source('{"a":1,"b":"y"}'), "a"), {
     tag: "input",
     message: 'file: field "a" does not hold text; found "a" (not text), "b"',
-    fix: "Name a field that holds text.",
+    fix: "Name a field that holds text, with --field.",
   });
   await t.rejects(openJsonLines(source('{"a":"y"}'), "text"), {
     message: 'file: field "text" is not there; found "a"',

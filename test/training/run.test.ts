@@ -278,6 +278,28 @@ t.test("a state that is not one of ours, or is broken, is refused with the way o
   }
 });
 
+t.test("a saved state with one other bit, cut short, or gone is refused with the way out", async (t) => {
+  const { options, directory } = await setting(t.testdir(), 2);
+  await finish(runSteps(options));
+  const [name = ""] = fs.readdirSync(directory).filter((each) => each.startsWith("step-"));
+  const file = path.join(directory, name);
+  const saved = fs.readFileSync(file);
+  const flipped = Buffer.from(saved);
+  flipped[saved.length - 1] = (flipped[saved.length - 1] ?? 0) ^ 1;
+  const refused = async (message: string, tag: string): Promise<void> => {
+    const error = await failure(readState(directory));
+    t.equal(error.message, `${file}: ${message}`);
+    t.equal(error.tag, tag);
+    t.equal(error.fix, "Pass --no-resume to start the run again.");
+  };
+  for (const damaged of [flipped, saved.subarray(0, 40)]) {
+    fs.writeFileSync(file, damaged);
+    await refused("is not what was saved: its checksum differs", "damaged");
+  }
+  fs.rmSync(file);
+  await refused("does not exist", "input");
+});
+
 t.test("a run goes on only with the options it was started with, and the others are named", async (t) => {
   const recipe = fakeRecipe({ steps: 9 });
   const digests = { model: "a".repeat(64), mask: "b".repeat(64), corpus: "c".repeat(64) };

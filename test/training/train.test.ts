@@ -1,6 +1,7 @@
 // The verb `train` as a user meets it: a checkpoint whose copies have learnt and whose other bytes are the same, or a refusal with the way out.
 import { spawn } from "node:child_process";
 import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import t from "tap";
 import { tinyLlama, writeTinyGguf } from "../../fixtures/gguf.ts";
@@ -210,6 +211,16 @@ t.test("--no-resume starts again", needsRuntime, async (t) => {
   t.equal(Metrics.read(path.join(at("again"), "metrics.jsonl")).filter(({ kind }) => kind === "step").length, 5);
 });
 
+t.test("f16 on the CPU is computed in f32, and says so", needsRuntime, async (t) => {
+  const half = await run("train", expanded, at("half"), ...WORDS, "--dtype", "f16");
+  t.equal(half.code, 0, half.err);
+  t.match(half.out, /^type {6}f16 as asked, but computed in f32 on the CPU$/m);
+  const whole = await run("train", expanded, at("f32"), ...WORDS);
+  t.notMatch(whole.out, /^type /m);
+  // Once the two differ, onnxruntime has products in f16, and the words above are wrong.
+  t.same(bytesOf("half", "model.safetensors"), bytesOf("f32", "model.safetensors"));
+});
+
 t.test("a dry run measures two steps and writes nothing", needsRuntime, async (t) => {
   const { code, out, err } = await run("train", expanded, at("dry"), ...WORDS, "--dry-run");
   t.equal(code, 0, err);
@@ -255,6 +266,9 @@ function masked(name: string, edit: (mask: { tensors: Record<string, string> }) 
 }
 
 const MASK_FIX = "Use the mask.json that was written with this checkpoint, or make one with the mask command.";
+
+/** The first process of a machine is always there. */
+const LOCK = `lock-1@${os.hostname()}`;
 
 const REFUSALS: readonly Refusal[] = [
   {
@@ -320,6 +334,97 @@ const REFUSALS: readonly Refusal[] = [
     code: 4,
     message: `${at("occupied")}: already holds notes.txt, and no run to go on with`,
     fix: "Choose another output, or pass --force to replace files of the same names.",
+  },
+  {
+    title: "an output that holds something, before any corpus is looked at",
+    words: () => [expanded, at("occupied"), "--corpus", at("absent.txt")],
+    code: 4,
+    message: `${at("occupied")}: already holds notes.txt, and no run to go on with`,
+    fix: "Choose another output, or pass --force to replace files of the same names.",
+  },
+  {
+    title: "an output that another process of this machine trains into",
+    words: () => {
+      fs.mkdirSync(path.join(at("busy"), ".train-state"), { recursive: true });
+      fs.writeFileSync(path.join(at("busy"), ".train-state", LOCK), "");
+      return [expanded, at("busy"), ...WORDS];
+    },
+    code: 4,
+    message: `${at("busy")}: process 1 is training into it`,
+    fix: `Wait until it ends, or choose another output; if no such run is left, remove ${path.join(at("busy"), ".train-state", LOCK)}.`,
+  },
+  {
+    title: "an output that another machine trains into, even to start again",
+    words: () => {
+      fs.mkdirSync(path.join(at("far"), ".train-state"), { recursive: true });
+      fs.writeFileSync(path.join(at("far"), ".train-state", "lock-7@elsewhere.example"), "");
+      return [expanded, at("far"), ...WORDS, "--no-resume"];
+    },
+    code: 4,
+    message: `${at("far")}: process 7 on elsewhere.example is training into it`,
+    fix: `Wait until it ends, or choose another output; if no such run is left, remove ${path.join(at("far"), ".train-state", "lock-7@elsewhere.example")}.`,
+  },
+  {
+    title: "a mask that is not there",
+    words: () => [expanded, at("x"), ...WORDS, "--mask", at("absent.json")],
+    code: 3,
+    message: `${at("absent.json")}: does not exist`,
+    fix: "Make a mask with expand-checkpoint mask, and name it with --mask.",
+  },
+  {
+    title: "a mask that is no JSON",
+    words: () => [expanded, at("x"), ...WORDS, "--mask", at("held.txt")],
+    code: 3,
+    message: `${at("held.txt")}: is not JSON: line 1: expected a value, found "a dog sat."`,
+    fix: "Make a mask with expand-checkpoint mask, and name it with --mask.",
+  },
+  ...(
+    [
+      ["--lr", "0", "above 0"],
+      ["--beta1", "1", "from 0 up and below 1"],
+      ["--beta2", "1.5", "from 0 up and below 1"],
+    ] as const
+  ).map(([flag, value, bound]) => ({
+    title: `${flag} ${value}`,
+    words: () => [expanded, at("x"), ...CORPUS, flag, value],
+    code: 2,
+    message: `${flag} must be ${bound}, not ${value}`,
+    fix: `Use another ${flag}, or leave it out.`,
+  })),
+  {
+    title: "no epoch",
+    words: () => [expanded, at("x"), ...CORPUS, "--epochs", "0"],
+    code: 2,
+    message: "--epochs must be above 0, not 0",
+    fix: "Use another --epochs, or leave it out.",
+  },
+  {
+    title: "a warm-up longer than the run",
+    words: () => [expanded, at("x"), ...WORDS, "--warmup", "6"],
+    code: 2,
+    message: "--warmup 6 is more than the 5 steps of the run",
+    fix: "Give a share of the steps, such as --warmup 0.06, or fewer of them.",
+  },
+  {
+    title: "bf16 on the CPU",
+    words: () => [expanded, at("x"), ...WORDS, "--dtype", "bf16"],
+    code: 2,
+    message: "--dtype bf16 is for CUDA: onnxruntime multiplies no bf16 matrices on the CPU",
+    fix: "Use --dtype f32, or --device cuda.",
+  },
+  {
+    title: "two texts to measure under one name",
+    words: () => [expanded, at("x"), ...WORDS, "--eval", `a=${at("held.txt")}`, "--eval", `a=${at("text.txt")}`],
+    code: 2,
+    message: "--eval a=... is there twice",
+    fix: "Give each text a name of its own.",
+  },
+  {
+    title: "a misspelt option",
+    words: () => [expanded, at("x"), ...SMALL, "--corpsu", at("text.txt")],
+    code: 2,
+    message: "Unknown argument: corpsu",
+    fix: "Say --corpus, or see expand-checkpoint train --help.",
   },
   {
     title: "an output inside the source",
