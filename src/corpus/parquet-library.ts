@@ -1,5 +1,7 @@
 // What is used of hyparquet: footers, page headers, delta decoding, decompression; loaded when a Parquet file is met. Values are decoded in
 // parquet-values.ts, because the library believes run lengths: five bytes that say 2^30 would fill memory.
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
 import zlib from "node:zlib";
 import type { parquetMetadata } from "hyparquet";
 import type { parquetHeader } from "hyparquet/src/column.js";
@@ -25,8 +27,8 @@ export async function loadParquet(): Promise<ParquetLibrary> {
   const [{ parquetMetadata }, { parquetHeader }, { deltaBinaryUnpack }, { compressors, decompressZstd }] =
     await Promise.all([
       import("hyparquet"),
-      import("hyparquet/src/column.js"),
-      import("hyparquet/src/delta.js"),
+      import(partOf("column.js")) as Promise<typeof import("hyparquet/src/column.js")>,
+      import(partOf("delta.js")) as Promise<typeof import("hyparquet/src/delta.js")>,
       import("hyparquet-compressors"),
     ]);
   const { SNAPPY, LZ4, LZ4_RAW } = compressors;
@@ -44,6 +46,11 @@ export async function loadParquet(): Promise<ParquetLibrary> {
   if (LZ4 !== undefined) codecs.set("LZ4", LZ4);
   if (LZ4_RAW !== undefined) codecs.set("LZ4_RAW", LZ4_RAW);
   return { parquetMetadata, parquetHeader, deltaBinaryUnpack, codecs };
+}
+
+/** A file beside the library's own entry: its exports name these by a pattern that not every loader of modules knows. */
+function partOf(file: string): string {
+  return new URL(file, pathToFileURL(createRequire(import.meta.url).resolve("hyparquet"))).href;
 }
 
 /** The library gives back `length` bytes of its memory, whatever the data says they are. */
