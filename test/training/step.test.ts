@@ -6,7 +6,7 @@ import t from "tap";
 import { tinyLlama, writeTinyHf } from "../../fixtures/hf.ts";
 import { tinyOnnx, writeTinyOnnx } from "../../fixtures/onnx.ts";
 import type { Batch } from "../../src/corpus/batch.ts";
-import { ExpandError } from "../../src/errors.ts";
+import type { ExpandError } from "../../src/errors.ts";
 import { openCheckpoint } from "../../src/formats/open.ts";
 import { checkGraph } from "../../src/graph/check.ts";
 import { decodeModel, OnnxType } from "../../src/graph/onnx.ts";
@@ -436,6 +436,15 @@ const REFUSALS: readonly [
     },
   ],
   [
+    "bf16 on the CPU",
+    async () => ({ dtype: "bf16" }),
+    {
+      tag: "usage",
+      message: "onnxruntime multiplies no bf16 matrices on the CPU",
+      fix: "Use --dtype f32, or --device cuda.",
+    },
+  ],
+  [
     "a quantized tensor",
     async () => ({ checkpoint: await openCheckpoint(GGUF), trainable: new Set(["blk.2.attn_output.weight"]) }),
     {
@@ -503,7 +512,8 @@ t.test("a signal stops between steps", { skip }, async (t) => {
   await using(LLAMA, { signal: stop.signal }, async (trainer) => {
     await trainer.run([[batchOf(1)]], [1e-2]);
     stop.abort();
-    await t.rejects(trainer.run([[batchOf(1)]], [1e-2]), ExpandError);
+    await t.rejects(trainer.run([[batchOf(1)]], [1e-2]), { tag: "interrupted", message: "interrupted" });
+    t.equal((await trainer.state()).step, 1, "and the state can be saved");
   });
 });
 

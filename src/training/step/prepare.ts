@@ -3,7 +3,7 @@ import { differentiate } from "../../autodiff/differentiate.ts";
 import { lower } from "../../autodiff/lower/index.ts";
 import { specialize } from "../../autodiff/specialize.ts";
 import type { Tape } from "../../autodiff/tape.ts";
-import { ExpandError, quote } from "../../errors.ts";
+import { ExpandError, quote, throwIfAborted } from "../../errors.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { encodeModel, OnnxType } from "../../graph/onnx.ts";
 import { type OpenOptions, openRuntime, type Runtime, type Session } from "../../runtime/runtime.ts";
@@ -73,9 +73,10 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
     memoryFix: MEMORY_FIX,
     ...(deviceId === undefined ? {} : { deviceId }),
     ...(threads === undefined ? {} : { threads }),
-    ...(signal === undefined ? {} : { signal }),
   });
+  // The runtime does not hear the signal: a run that is given up would keep the weights that it was lent.
   try {
+    throwIfAborted(signal);
     const varying = new Set([ids, ...trainable]);
     const open = (model: Uint8Array): Promise<Session> => runtime.open(model, { without: WITHOUT });
     const tape = await specialize(placed.graph, { feeds, varying, wanted: [logits], open });

@@ -1,6 +1,7 @@
 // The face of a training step: batches in, loss and norms out, weights kept. Chooses the layout; knows no corpus and no files of a run.
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { Batch } from "../../corpus/batch.ts";
+import { ExpandError } from "../../errors.ts";
 import type { Device } from "../../runtime/protocol.ts";
 import type { Shape } from "../../tensor/dtype.ts";
 import type { Adam } from "../optimizer/adamw.ts";
@@ -41,6 +42,7 @@ export interface TrainerOptions {
   readonly threads?: number;
   /** Scratch, for weights that onnxruntime cannot read where they lie. Made when it is needed, never removed. */
   readonly folder: string;
+  /** Stops between two steps. */
   readonly signal?: AbortSignal;
 }
 
@@ -90,11 +92,17 @@ export interface Trainer {
  * are quantized or take no part; "backend" when onnxruntime or the device is missing, or memory runs out.
  */
 export async function openTrainer(options: TrainerOptions): Promise<Trainer> {
+  const { device, dtype, layout, loopSteps = 1 } = options;
+  if (dtype === "bf16" && device === "cpu") {
+    throw new ExpandError("usage", "onnxruntime multiplies no bf16 matrices on the CPU", {
+      fix: "Use --dtype f32, or --device cuda.",
+    });
+  }
   const prepared = await prepare(options);
   try {
-    if (options.layout === "graph") return await GraphTrainer.open(prepared);
-    if (options.layout === "loop") return await LoopTrainer.open(prepared, options.loopSteps ?? 1);
-    if (options.layout === "offload") return new HostTrainer(prepared, new BlockGradients(prepared));
+    if (layout === "graph") return await GraphTrainer.open(prepared);
+    if (layout === "loop") return await LoopTrainer.open(prepared, loopSteps);
+    if (layout === "offload") return new HostTrainer(prepared, new BlockGradients(prepared));
     return new HostTrainer(prepared, await WholeGradients.open(prepared));
   } catch (error) {
     await prepared.runtime.close();
