@@ -1,6 +1,7 @@
 // The verb `train`: teaches the trainable tensors of an expanded checkpoint a corpus, writes the result, and proves that the rest is as it was.
 import fs from "node:fs";
 import path from "node:path";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
@@ -79,7 +80,7 @@ async function* trainSteps(
     const open = options.openTrainer ?? openTrainer;
     const trainer = await open(trainerOptions(setup, scratch, options.threads));
     try {
-      const head = { kind: "run", source: checkpoint.location, recipe } as const;
+      const head = { kind: "run", source: nameOf(checkpoint), recipe } as const;
       const metrics = Metrics.open(out.metrics, head, saved?.progress.step ?? 0);
       const base = new Map([...checkpoint.tensors].filter(([name]) => trainables.names.has(name)));
       return yield* runSteps({
@@ -121,7 +122,7 @@ async function* writeAndProve(
   const saved = await readState(out.state);
   if (saved === undefined) throw new ExpandError("bug", "the state of the last step is not there", { at: out.state });
   const lines = Metrics.read(out.metrics);
-  replaceFile(out.page, trainingPage({ kind: "run", source: checkpoint.location, recipe }, lines));
+  replaceFile(out.page, trainingPage({ kind: "run", source: nameOf(checkpoint), recipe }, lines));
   const { output, files } = yield* writeResult(checkpoint, saved.weights, out, trainables, options);
   // Both from the disk, as anybody would find them.
   const [before, after] = [await openCheckpoint(options.source), await openCheckpoint(output)];
@@ -171,4 +172,9 @@ function summary(lines: Metrics["lines"], total: number): Pick<TrainReport, "los
     loss: { first: mean(losses.slice(0, share)), last: mean(losses.slice(-share)) },
     evaluations: [...measured.values()],
   };
+}
+
+/** The metrics are published with the result: where it lay on this disk is nobody's business. */
+function nameOf({ location }: Checkpoint): string {
+  return path.basename(path.resolve(location));
 }

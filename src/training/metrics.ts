@@ -41,6 +41,7 @@ export type Metric =
 /** The first line of the file. */
 export interface MetricsHead {
   readonly kind: "run";
+  /** Name of the checkpoint, without the folders around it. */
   readonly source: string;
   readonly recipe: Recipe;
 }
