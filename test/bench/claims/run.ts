@@ -15,10 +15,8 @@ export interface Settings {
   readonly batch: number;
   readonly context: number;
   readonly rate: number;
-  /** Batches that are looked at on the way, of stories and of code. */
+  /** Batches of stories and of code that are looked at on the way. */
   readonly looked: number;
-  /** Looks on the way. */
-  readonly looks: number;
 }
 
 /** Losses on the way, in nats. */
@@ -32,6 +30,8 @@ export interface Outcome {
   /** Global norm of the first step's gradients. */
   readonly norm: number;
   readonly curve: readonly Point[];
+  /** Trained tensors that are zero all over, still. */
+  readonly zeros: readonly string[];
   /** What came of it, in memory. */
   readonly checkpoint: Checkpoint;
   readonly seconds: number;
@@ -51,7 +51,8 @@ export async function runArm(arm: Arm, seed: number, texts: Texts, settings: Set
     const { norm, curve } = await teach(trainer, seed, texts, settings);
     const { weights } = await trainer.state();
     const checkpoint = await start.result(weights);
-    return { trained: trainedIn(start), norm, curve, checkpoint, seconds: (performance.now() - begun) / 1000 };
+    const zeros = [...weights].filter(([, values]) => values.every((each) => each === 0)).map(([name]) => name);
+    return { trained: trainedIn(start), norm, curve, zeros, checkpoint, seconds: (performance.now() - begun) / 1000 };
   } finally {
     await trainer.close();
   }
@@ -61,7 +62,7 @@ async function teach(
   trainer: Trainer,
   seed: number,
   texts: Texts,
-  { steps, batch, context, rate, looked, looks }: Settings,
+  { steps, batch, context, rate, looked }: Settings,
 ): Promise<Pick<Outcome, "norm" | "curve">> {
   const schedule = { kind: "cosine", peak: rate, warmup: Math.round(0.06 * steps), total: steps } as const;
   const sets = [texts.measured.stories, texts.measured.code];
@@ -81,10 +82,15 @@ async function teach(
     if (result?.finite !== true) throw new TypeError(`step ${step} is not finite: ${result?.firstBad}`);
     if (step === 0) norm = result.norm;
     step++;
-    if (step % Math.ceil(steps / looks) === 0 || step === steps) curve.push(await look());
+    if (isLookedAt(step, steps)) curve.push(await look());
     if (step === steps) break;
   }
   return { norm, curve };
+}
+
+/** Steps 1, 2, 4, 8, ..., every sixth of the run, and the last: losses fall fast at first. */
+function isLookedAt(step: number, steps: number): boolean {
+  return Number.isInteger(Math.log2(step)) || step % Math.ceil(steps / 6) === 0 || step === steps;
 }
 
 async function someBatches(
