@@ -28,7 +28,8 @@ export abstract class LayoutTrainer implements Trainer {
 
   async loss(batch: Batch): Promise<{ readonly sum: number; readonly tokens: number }> {
     const { runtime, store, forward } = this.prepared;
-    this.#forward ??= await this.prepared.open(forward, "loss");
+    // Seldom run: it keeps no memory beside that of the steps.
+    this.#forward ??= await this.prepared.open(forward, "loss", { memory: "returned" });
     const session = this.#forward;
     const feeds = feedsOf(this.prepared, batch, 0);
     const values = await store.lend(runtime, (held) => session.run(feeds, [LOSS], [held]));

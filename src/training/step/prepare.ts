@@ -60,7 +60,7 @@ export interface Prepared {
   readonly cuts: readonly string[];
   /** Gives LOSS. */
   readonly forward: Graph;
-  open(graph: Graph, name: string, more?: Pick<OpenOptions, "optimizedPath">): Promise<Session>;
+  open(graph: Graph, name: string, more?: Pick<OpenOptions, "memory" | "optimizedPath">): Promise<Session>;
 }
 
 export async function prepare(options: TrainerOptions): Promise<Prepared> {
@@ -94,13 +94,13 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
       forward: tape.toGraph("loss"),
       open: (model, name, more) =>
         runtime.open(encodeModel(model.model), {
-          ...more,
           name,
           folder: placed.folder,
           without: WITHOUT,
           // Many sessions, each with a pool of its own, would hold the activations of all blocks.
           memory: options.layout === "offload" ? "returned" : "pooled",
           strict: device !== "cpu",
+          ...more,
         }),
     };
   } catch (error) {
