@@ -73,8 +73,7 @@ t.test("LLaMA-Factory is only told of layouts that its formula finds", async (t)
 t.test("a layout that LLaMA-Factory's formula does not find is refused", async (t) => {
   const source = await expandedLlama(t, [0]);
   await t.rejects(exported(source, "llama-factory"), {
-    tag: "plan",
-    at: "export for llama-factory",
+    message: "export for llama-factory: LLaMA-Factory would train blocks 4; the copies are 1",
     fix: "Export for accelerate, which can express any layout of a Hugging Face checkpoint.",
   });
 });
@@ -108,12 +107,11 @@ t.test("a corpus that other trainers do not read is refused, and so is a field t
   const source = await expandedLlama(t, [1, 3]);
   const directory = path.dirname(source);
   await t.rejects(exported(source, "accelerate", { corpora: [{ path: corpus(directory, "a.txt") }] }), {
-    tag: "input",
+    message: `${path.join(directory, "a.txt")}: other trainers read .jsonl and .parquet files of documents`,
     fix: 'Write the texts as a .jsonl file, one {"text": ...} a line.',
   });
   const file = corpus(directory, "b.jsonl");
   await t.rejects(exported(source, "accelerate", { corpora: [{ path: file, field: "body" }] }), {
-    tag: "input",
     message: `${file}: field "body" is not there; found "text"`,
   });
 });
