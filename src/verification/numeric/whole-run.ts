@@ -17,7 +17,10 @@ import { type Aliases, type Feeding, feedsFor, headSizeOf } from "./whole-inputs
 /** Outputs that are numbered by block: AFTER has more of them, under other numbers. */
 const CACHE = /present|past|cache|conv_state|recurrent/;
 
-/** It would widen every 16-bit weight as the model is opened: 8.5 GB for 1.9 billion of them instead of 5.0, and slower. */
+/**
+ * Folding would widen every 16-bit weight behind a Cast as the model is opened, and keep it: 5.3 GB for 1.3 billion of them, 14 s. Without
+ * it they stay mapped, a run holds 3.4 GB beside them, and opening takes 1 s.
+ */
 const WIDENING: readonly string[] = ["ConstantFolding"];
 
 export type Outputs = ReadonlyMap<string, State>;
