@@ -210,9 +210,11 @@ class Parser {
     if (char === '"') return this.#string();
     const number = this.#match(NUMBER);
     if (number) return Number(number);
+    const start = this.#at;
     const word = WORDS.get(this.#match(WORD));
-    if (word === undefined) this.#fail("a value");
-    return word;
+    if (word !== undefined) return word;
+    this.#at = start;
+    this.#fail("a value");
   }
 
   #string(): string {

@@ -8,14 +8,15 @@ import { type ByteSource, fileSource } from "../tensor/source.ts";
 
 const FILE = "tokenizer.json";
 const CONFIG = "tokenizer_config.json";
+const FIX = "Pass --tokenizer FILE, the tokenizer.json of the model.";
 
 /** `given`: a tokenizer.json, or a directory that holds one. Throws "usage" where there is none. */
 export async function tokenizerOf(checkpoint: Checkpoint, given: string | undefined): Promise<Tokenizer> {
   const file = given === undefined ? undefined : fileOf(given);
   const tokenizer = file === undefined ? checkpoint.assets.get(FILE) : fileSource(file);
   if (tokenizer === undefined) {
-    const fix = "Pass --tokenizer FILE, the tokenizer.json of the model.";
-    throw new ExpandError("usage", `holds no ${FILE}, which turns text into tokens`, { at: checkpoint.location, fix });
+    const message = `holds no ${FILE}, which turns text into tokens`;
+    throw new ExpandError("usage", message, { at: checkpoint.location, fix: FIX });
   }
   const config = file === undefined ? checkpoint.assets.get(CONFIG) : configBeside(file);
   return openTokenizer({ tokenizer, ...(config === undefined ? {} : { config }) });
@@ -23,7 +24,9 @@ export async function tokenizerOf(checkpoint: Checkpoint, given: string | undefi
 
 function fileOf(given: string): string {
   const isFolder = fs.statSync(given, { throwIfNoEntry: false })?.isDirectory() === true;
-  return isFolder ? path.join(given, FILE) : given;
+  const file = isFolder ? path.join(given, FILE) : given;
+  if (fs.existsSync(file)) return file;
+  throw new ExpandError("usage", "does not exist", { at: file, fix: FIX });
 }
 
 function configBeside(file: string): ByteSource | undefined {

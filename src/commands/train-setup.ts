@@ -10,7 +10,8 @@ import { checkRecipe, cutOf, limitOf, type Recipe, type RecipeOptions, recipeOf 
 import type { TrainerOptions } from "../training/step/trainer.ts";
 import { type ModelLimits, modelLimits } from "./model-limits.ts";
 import { tokenizerOf } from "./tokenizer.ts";
-import { checkTrainOutput, modelDigest, type TrainOutput, trainOutput } from "./train-output.ts";
+import { checkTrainOutput } from "./train-claim.ts";
+import { modelDigest, type TrainOutput, trainOutput } from "./train-output.ts";
 import { readTrainables, type Trainables } from "./training-mask.ts";
 
 export interface TrainSetupOptions extends RunOptions, RecipeOptions {

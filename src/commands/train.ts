@@ -6,6 +6,8 @@ import { ExpandError } from "../errors.ts";
 import type { Run } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import type { WrittenFile } from "../storage/file-plan.ts";
+import { checkFreeSpace } from "../storage/output.ts";
+import { elementCount } from "../tensor/dtype.ts";
 import { replaceFile } from "../training/durable.ts";
 import { checkIdentity } from "../training/identity.ts";
 import { Metrics } from "../training/metrics.ts";
@@ -17,7 +19,8 @@ import { openTrainer, type Trainer, type TrainerOptions } from "../training/step
 import type { VerificationReport } from "../verification/report.ts";
 import { verifyTrained } from "../verification/trained.ts";
 import { saveProof } from "./expand.ts";
-import { claimTrainOutput, saveSummary, type TrainOutput, writeResult } from "./train-output.ts";
+import { claimTrainOutput } from "./train-claim.ts";
+import { saveSummary, type TrainOutput, writeResult } from "./train-output.ts";
 import { setUp, type TrainSetup, type TrainSetupOptions, trainerOptions } from "./train-setup.ts";
 
 export interface TrainOptions extends TrainSetupOptions {
@@ -71,6 +74,7 @@ async function* trainSteps(
 ): Run<Progress> {
   const { recipe, checkpoint, trainables } = setup;
   if (saved?.progress.step === recipe.steps) return saved.progress;
+  checkFreeSpace(out.state, stateBytes(setup) * (saved === undefined ? 2 : 1));
   // Decoded weights may be as large as the model: they lie on the output's disk, and what a killed run left of them goes.
   const scratch = path.join(out.state, "scratch");
   fs.rmSync(scratch, { recursive: true, force: true });
@@ -96,6 +100,14 @@ async function* trainSteps(
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** Of one saved state: a weight and two moments. The next one is complete before the last one goes. */
+function stateBytes({ checkpoint, trainables }: TrainSetup): number {
+  return [...trainables.names].reduce(
+    (sum, name) => sum + 12 * (elementCount(checkpoint.tensors.get(name)?.shape ?? []) ?? 0),
+    0,
+  );
 }
 
 /** What is left when all steps are done can be done again. */

@@ -375,7 +375,7 @@ const REFUSALS: readonly Refusal[] = [
     title: "a mask that is no JSON",
     words: () => [expanded, at("x"), ...WORDS, "--mask", at("held.txt")],
     code: 3,
-    message: `${at("held.txt")}: is not JSON: line 1: expected a value, found "a dog sat."`,
+    message: `${at("held.txt")}: is not JSON: line 1: expected a value, found "a dog sat.\\na"`,
     fix: "Make a mask with expand-checkpoint mask, and name it with --mask.",
   },
   ...(
@@ -446,6 +446,20 @@ const REFUSALS: readonly Refusal[] = [
     code: 2,
     message: `${at("large.json")}: the tokenizer knows 38 tokens, the model 32`,
     fix: "Pass the tokenizer of this model with --tokenizer.",
+  },
+  {
+    title: "a tokenizer that is not there",
+    words: () => [expanded, at("x"), "--corpus", at("text.txt"), "--tokenizer", at("absent"), ...SMALL],
+    code: 2,
+    message: `${at("absent")}: does not exist`,
+    fix: "Pass --tokenizer FILE, the tokenizer.json of the model.",
+  },
+  {
+    title: "an output behind a file",
+    words: () => [expanded, path.join(at("text.txt"), "x"), ...WORDS],
+    code: 4,
+    message: `${path.join(at("text.txt"), "x")}: cannot be written (ENOTDIR)`,
+    fix: "Check the disk that holds the output directory, then run the same command again.",
   },
   {
     title: "two lengths",
