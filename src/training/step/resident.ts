@@ -6,21 +6,9 @@ import type { Value, Values } from "../../runtime/values.ts";
 import { coefficientsOf } from "../optimizer/adamw.ts";
 import { nextScale } from "../optimizer/scale.ts";
 import { countedInAll, idsValue, LayoutTrainer, NOTHING, scalar, scalarIn } from "./layout.ts";
+import { LOOP, loopGraph, SCALES, startOf, stepsOf } from "./loop-graph.ts";
 import type { Prepared } from "./prepare.ts";
-import {
-  LOOP,
-  LOSSES,
-  loopGraph,
-  momentOf,
-  NORM,
-  nextOf,
-  SCALES,
-  SQUARES,
-  STEP,
-  startOf,
-  stepGraph,
-  stepsOf,
-} from "./step-graph.ts";
+import { LOSSES, momentOf, NORM, nextOf, SQUARES, STEP, stepGraph } from "./step-graph.ts";
 import { floatsIn, KINDS, type Kind } from "./store.ts";
 import type { StepResult } from "./trainer.ts";
 
