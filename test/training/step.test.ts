@@ -106,6 +106,13 @@ for (const [name, directory] of Object.entries({ LLAMA, MIXTRAL, GEMMA2, GGUF, g
   );
 }
 
+t.test("quantized weights of a foreign graph are read inside of a Loop", { skip }, async (t) => {
+  const model = await onnx("qdq-int4");
+  const [host, loop] = [await made(model, {}), await made(model, { layout: "loop" })];
+  t.ok(host.results.every(({ finite }) => finite));
+  t.equal(difference(host.state, loop.state), 0);
+});
+
 t.test("clipped steps agree to the rounding of the norm", { skip }, async (t) => {
   const host = await made(LLAMA, { clip: 0.05 });
   t.ok(host.results.every(({ norm }) => norm > 0.05));

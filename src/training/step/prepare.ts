@@ -24,11 +24,13 @@ export const LOSS = "training/loss";
 
 /**
  * Folding would widen 16-bit weights into memory; merging would undo that activations are computed twice. The fusions would put composites
- * together again, but only where nothing else reads their inside: the same values would be rounded in two ways.
+ * together again, but only where nothing else reads their inside: the same values would be rounded in two ways. Selectors of quantized
+ * nodes copy their weights, and look for them in the body of a Loop only.
  */
 const WITHOUT = [
   "ConstantFolding",
   "CommonSubexpressionElimination",
+  "QDQSelectorActionTransformer",
   "DivMulFusion",
   "MatMulScaleFusion",
   "QuickGeluFusion",
