@@ -1,4 +1,5 @@
 // The words of `train`: what is trained on what, for how long, and where. Turns them into the library's options.
+import path from "node:path";
 import type { Options } from "yargs";
 import { TRAINER_NAMES } from "../commands/recipe-names.ts";
 import type { TrainOptions } from "../commands/train.ts";
@@ -24,7 +25,7 @@ const CORPUS_OPTIONS: Readonly<Record<string, Options>> = {
     requiresArg: true,
     type: "string",
     array: true,
-    describe: "NAME=FILE: a text to measure the model on while it is trained; may be said several times",
+    describe: "FILE or NAME=FILE: a text to measure the model on while it is trained; may be said several times",
   },
   field: {
     group: "Corpus:",
@@ -185,10 +186,11 @@ function weighted(word: string): TrainOptions["corpora"][number] {
   return path === undefined ? { path: word } : { path, weight: Number(digits) };
 }
 
+/** "code=held-out.txt", or "held-out.txt" alone, whose name it then is. */
 function named(word: string): { readonly name: string; readonly path: string } {
-  const [, name, path] = /^([^=/\\]+)=(.+)$/.exec(word) ?? [];
-  if (name !== undefined && path !== undefined) return { name, path };
-  throw new ExpandError("usage", `--eval takes NAME=FILE, such as code=held-out.txt, not ${JSON.stringify(word)}`, {
-    fix: "Name the text: --eval code=held-out.txt.",
+  const [, name = path.parse(word).name, file = word] = /^([\w.-]+)=(.+)$/.exec(word) ?? [];
+  if (name !== "") return { name, path: file };
+  throw new ExpandError("usage", `--eval takes FILE or NAME=FILE, not ${JSON.stringify(word)}`, {
+    fix: "Name a text: --eval code=held-out.txt.",
   });
 }
