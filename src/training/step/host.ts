@@ -1,7 +1,7 @@
 // The layouts "host" and "offload": gradients come from graphs, AdamW runs here. Knows no graph itself.
 import { setImmediate } from "node:timers/promises";
 import type { Batch } from "../../corpus/batch.ts";
-import { ExpandError, quote, throwIfAborted } from "../../errors.ts";
+import { ExpandError, quote } from "../../errors.ts";
 import { coefficientsOf, sumOfSquares, updateTensor } from "../optimizer/adamw.ts";
 import { clipFactor } from "../optimizer/clipping.ts";
 import { nextScale } from "../optimizer/scale.ts";
@@ -35,15 +35,8 @@ export class HostTrainer extends LayoutTrainer {
     this.#source = source;
   }
 
-  async run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]> {
-    const results: StepResult[] = [];
-    for (const [at, batches] of steps.entries()) {
-      throwIfAborted(this.prepared.options.signal);
-      const result = await this.#step(batches, rates[at] ?? 0);
-      results.push(result);
-      if (!result.finite && !result.skipped) break;
-    }
-    return results;
+  run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]> {
+    return this.oneByOne(steps, rates, (batches, rate) => this.#step(batches, rate));
   }
 
   override async loss(batch: Batch): Promise<{ readonly sum: number; readonly tokens: number }> {

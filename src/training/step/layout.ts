@@ -1,6 +1,6 @@
 // What all layouts share: the state that outlives a step, and the loss without a gradient. Makes no steps itself.
 import type { Batch } from "../../corpus/batch.ts";
-import { ExpandError } from "../../errors.ts";
+import { ExpandError, throwIfAborted } from "../../errors.ts";
 import { OnnxType } from "../../graph/onnx.ts";
 import type { Session } from "../../runtime/runtime.ts";
 import type { Value, Values } from "../../runtime/values.ts";
@@ -22,6 +22,22 @@ export abstract class LayoutTrainer implements Trainer {
     this.prepared = prepared;
     this.parameters = prepared.store.parameters;
     this.scale = prepared.options.dtype === "f16" ? SCALE_START : undefined;
+  }
+
+  /** Steps one after the other; after one that is not finite, and was not skipped, no further one is made. */
+  protected async oneByOne(
+    steps: readonly (readonly Batch[])[],
+    rates: readonly number[],
+    step: (batches: readonly Batch[], rate: number) => Promise<StepResult>,
+  ): Promise<readonly StepResult[]> {
+    const results: StepResult[] = [];
+    for (const [at, batches] of steps.entries()) {
+      throwIfAborted(this.prepared.options.signal);
+      const result = await step(batches, rates[at] ?? 0);
+      results.push(result);
+      if (!result.finite && !result.skipped) break;
+    }
+    return results;
   }
 
   abstract run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]>;

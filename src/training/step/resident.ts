@@ -81,15 +81,8 @@ export class GraphTrainer extends ResidentTrainer {
     return new GraphTrainer(prepared, await prepared.open(stepGraph(prepared), "training step"));
   }
 
-  async run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]> {
-    const results: StepResult[] = [];
-    for (const [at, batches] of steps.entries()) {
-      throwIfAborted(this.prepared.options.signal);
-      const result = await this.#step(batches, rates[at] ?? 0);
-      results.push(result);
-      if (!result.finite && !result.skipped) break;
-    }
-    return results;
+  run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]> {
+    return this.oneByOne(steps, rates, (batches, rate) => this.#step(batches, rate));
   }
 
   async #step(batches: readonly Batch[], rate: number): Promise<StepResult> {
