@@ -209,6 +209,52 @@ t.test("files from 64 MiB go past the page cache by themselves, smaller ones and
   }
 });
 
+const DIRECT = fs.constants.O_DIRECT;
+const NO_DIRECT: readonly (readonly [string, () => () => void])[] = [
+  ...["EINVAL", "ENOTSUP"].map((code): [string, () => () => void] => [
+    `a file system that answers ${code}`,
+    () => {
+      const { openSync } = fs;
+      fs.openSync = (file, flags, mode) => {
+        if (typeof flags === "number" && (flags & (DIRECT ?? 0)) !== 0) throw Object.assign(new Error(code), { code });
+        return openSync(file, flags, mode);
+      };
+      return () => Object.assign(fs, { openSync });
+    },
+  ]),
+  [
+    "a limit on virtual memory, under which no page-aligned memory is to be had,",
+    () => {
+      const wasm: { Memory: unknown } = Reflect.get(globalThis, "WebAssembly");
+      const { Memory } = wasm;
+      wasm.Memory = class {
+        constructor() {
+          throw new RangeError("WebAssembly.Memory(): could not allocate memory");
+        }
+      };
+      return () => Object.assign(wasm, { Memory });
+    },
+  ],
+];
+
+for (const [title, forbid] of NO_DIRECT) {
+  t.test(`${title} is written to through the page cache, with a note where it was asked for`, async (t) => {
+    const out = t.testdir();
+    const file = plan("f", [noise(4097, 1), { pattern: [7], length: MIB }]);
+    const notes: RunEvent[] = [];
+    const allow = forbid();
+    try {
+      await write(out, [file], { direct: true }, none, (event) => event.kind === "note" && notes.push(event));
+    } finally {
+      allow();
+    }
+    t.ok(fs.readFileSync(path.join(out, "f")).equals(await expected(file)));
+    const text =
+      "No direct writes to the output's file system are possible here; wrote through the page cache instead.";
+    t.strictSame(notes, DIRECT === undefined ? [] : [{ kind: "note", level: "warning", text }]);
+  });
+}
+
 const SPARSE = ((): boolean => {
   const file = path.join(os.tmpdir(), `expand-checkpoint-${process.pid}`);
   fs.writeFileSync(file, "");

@@ -81,7 +81,7 @@ function openSink(job: CopyJob, thread: CopyThread, notes: string[], cloneRange:
   const direct = wanted ? openDirect(job.path, job.size, { sparse: job.sparse, overlap }) : undefined;
   if (direct !== undefined) return direct;
   if (job.direct === true)
-    notes.push("The output's file system takes no direct writes; wrote through the page cache instead.");
+    notes.push("No direct writes to the output's file system are possible here; wrote through the page cache instead.");
   return new BufferedSink(job.path, job.size, job.sparse, thread.buffer, cloneRange);
 }
 

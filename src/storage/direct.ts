@@ -30,21 +30,24 @@ export interface DirectOptions {
   readonly overlap: boolean;
 }
 
-/** A sink for a new file, or undefined where this system or file system has no direct writes. */
+/** A sink for a new file, or undefined where this system, its limits or the file system have no direct writes. */
 export function openDirect(path: string, size: number, options: DirectOptions): Sink | undefined {
   const flag = fs.constants.O_DIRECT;
   if (flag === undefined) return undefined;
   const { O_WRONLY, O_CREAT, O_EXCL } = fs.constants;
+  const slots = openSlots(options.overlap ? 2 : 1);
+  if (slots === undefined) return undefined;
   let fd: number | undefined;
   try {
     fd = fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | flag, 0o666);
-    const sink = new DirectSink(fd, size, options);
+    const sink = new DirectSink(fd, size, slots, options);
     sink.probe();
     return sink;
   } catch (error) {
     // Some file systems make the file and refuse the flag afterwards, or refuse the first write.
     if (fd !== undefined) fs.closeSync(fd);
-    if (!isSystemError(error) || !["EINVAL", "EOPNOTSUPP"].includes(error.code ?? "")) throw error;
+    // EOPNOTSUPP has no other name in Node.
+    if (!isSystemError(error) || !["EINVAL", "ENOTSUP"].includes(error.code ?? "")) throw error;
     fs.rmSync(path, { force: true });
     return undefined;
   }
@@ -54,6 +57,23 @@ interface Slot {
   readonly memory: Uint8Array;
   /** The write that last used this memory; settles with its error, if any. */
   pending: Promise<unknown>;
+}
+
+/**
+ * In the only memory in Node that is sure to start on a page. Node reserves some 10 GB of addresses for it: undefined where a limit on
+ * virtual memory (ulimit -v, as batch systems set it) forbids that.
+ */
+function openSlots(count: number): readonly Slot[] | undefined {
+  try {
+    const memory = new WebAssembly.Memory({ initial: (count * SLOT) / PAGE }).buffer;
+    return Array.from({ length: count }, (_, index) => ({
+      memory: new Uint8Array(memory, index * SLOT, SLOT),
+      pending: Promise.resolve(undefined),
+    }));
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }
 
 class DirectSink implements Sink {
@@ -68,17 +88,11 @@ class DirectSink implements Sink {
   #at = 0;
   #filled = 0;
 
-  constructor(fd: number, size: number, options: DirectOptions) {
+  constructor(fd: number, size: number, slots: readonly Slot[], options: DirectOptions) {
     this.#fd = fd;
     this.#size = size;
+    this.#slots = slots;
     this.#options = options;
-    const slots = options.overlap ? 2 : 1;
-    // The only memory in Node that is sure to start on a page.
-    const memory = new WebAssembly.Memory({ initial: (slots * SLOT) / PAGE }).buffer;
-    this.#slots = Array.from({ length: slots }, (_, index) => ({
-      memory: new Uint8Array(memory, index * SLOT, SLOT),
-      pending: Promise.resolve(undefined),
-    }));
     fs.ftruncateSync(fd, size);
   }
 
