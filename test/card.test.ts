@@ -178,7 +178,7 @@ Measured on texts before and after:
 
 ## Proof
 
-**trained: AFTER is BEFORE with other values in trainable tensors, and nothing else changed** (25.6 kB compared).
+**trained: AFTER is BEFORE with other values in every trainable tensor, and nothing else changed** (25.6 kB compared).
 
 - frozen: 21 of 21 tensors byte-identical, 17.7 kB
 - trainable: 18 of 18 tensors changed, 7.8 kB

@@ -166,10 +166,12 @@ t.test("each sabotage is found by its own finding", async (t) => {
   t.match(bit, { at: "model.norm.weight", tensors: ["model.norm.weight"] });
   t.match(bit.message, /^differs from BEFORE's in 1 of \d+ bytes, the first at byte 9 \(element 4 is /);
 
-  const left = await only(await withBytes(before, flipped)([first, ...rest]), "tensor-unchanged", "trained");
-  t.equal(left.severity, "warns");
-  t.equal(left.message, `1 of ${trainable.size} trainable tensors did not change: ${second}`);
+  const partly = await withBytes(before, flipped)([first, ...rest]);
+  const left = await only(partly, "tensor-unchanged", "inconclusive");
+  t.equal(left.message, `holds 1 of ${trainable.size} trainable tensors as they were: ${second}`);
   t.same(left.tensors, [second]);
+  const narrow = await prove(partly, new Set([first, ...rest]));
+  t.match(narrow, { verdict: "trained", findings: [] }, "a mask that says what was frozen");
 
   const none = await only(before, "nothing-trained", "not-trained");
   t.equal(none.message, `not one of ${trainable.size} trainable tensors changed`);
@@ -257,34 +259,34 @@ t.test("every rendering says what changed and what did not", async (t) => {
   const before = await expanded(t.testdir());
   const trainable = await trainableTensors(before);
   const [first = "", ...rest] = trainable;
-  const good = await finish(verifyTrained(before, await withBytes(before, flipped)(rest), trainable));
-  const report = { ...good, seconds: 0.1 };
-  const headline = "trained: AFTER is BEFORE with other values in trainable tensors, and nothing else changed";
+  const prove = async (names: Iterable<string>): Promise<VerificationReport> => ({
+    ...(await finish(verifyTrained(before, await withBytes(before, flipped)(names), trainable))),
+    seconds: 0.1,
+  });
+  const report = await prove(trainable);
+  const headline = "trained: AFTER is BEFORE with other values in every trainable tensor, and nothing else changed";
   const text = terminalText(report);
   t.match(text, new RegExp(`^${headline}\n`));
-  t.match(text, /^ {2}trainable 8 of 9 tensors changed, \d\.\d kB$/m);
+  t.match(text, /^ {2}trainable 9 of 9 tensors changed, \d\.\d kB$/m);
   t.match(text, /^ {2}frozen {4}\d+ of \d+ tensors byte-identical, \d+\.\d kB$/m);
-  t.match(text, `warning: tensor-unchanged: ${before.location}: 1 of 9 trainable tensors did not change: ${first}`);
 
   const markdown = markdownText(report);
   t.match(markdown, `## ${headline}`);
-  t.match(markdown, "Trainable: 8 of 9 tensors changed");
+  t.match(markdown, "Trainable: 9 of 9 tensors changed");
   t.match(markdown, "| every frozen tensor is the same, byte for byte | passed |");
-  t.match(markdown, "| training changed the trainable tensors, and left every value finite | passed, with warnings |");
+  t.match(markdown, "| training changed every trainable tensor, and left every value finite | passed |");
   t.notMatch(markdown, "every branch of every copy is closed");
 
   const junit = junitText(report);
   t.match(junit, 'tests="5" failures="0" errors="0" skipped="0"');
   t.match(junit, '<testcase classname="structure" name="every frozen tensor is the same, byte for byte"/>');
-  t.match(junit, "tensor-unchanged: ");
 
   const html = htmlText(report);
   t.match(html, '<header class="verdict identity">');
-  t.match(html, "<dt>trainable</dt><dd>8 of 9 tensors changed");
+  t.match(html, "<dt>trainable</dt><dd>9 of 9 tensors changed");
   t.match(html, "Compared: stored bytes and settings of a model before and after training. No model was run.");
 
   t.match(githubAnnotations(report), `::notice title=trained::${headline}`);
-  t.match(githubAnnotations(report), "::warning title=tensor-unchanged::");
   t.match(githubOutputs(report, undefined), /^verdict<<(.*)\ntrained\n\1$/m);
   const failed = { ...report, verdict: "not-trained" as const };
   t.match(
@@ -292,28 +294,46 @@ t.test("every rendering says what changed and what did not", async (t) => {
     "::error title=not-trained::not-trained: AFTER is not BEFORE with other values in",
   );
   t.match(htmlText(failed), '<header class="verdict not-identity">');
+
+  const open = await prove(rest);
+  const left = `holds 1 of 9 trainable tensors as they were: ${first}`;
+  t.match(terminalText(open), `inconclusive: neither proved nor refuted: ${before.location} ${left}\n`);
+  t.match(terminalText(open), /^ {2}trainable 8 of 9 tensors changed, \d\.\d kB$/m);
+  t.match(terminalText(open), `tensor-unchanged: ${before.location}: ${left}`);
+  t.match(markdownText(open), "| training changed every trainable tensor, and left every value finite | **open** |");
+  t.match(junitText(open), 'tests="5" failures="0" errors="1" skipped="0"');
+  t.match(htmlText(open), '<header class="verdict inconclusive">');
+  t.match(githubAnnotations(open), "::error title=inconclusive::inconclusive: neither proved nor refuted");
 });
 
-t.test("on the command line: exit 0 when trained, 1 when not, 2 for a mask that nobody asked for", async (t) => {
-  const { before, after } = await trained(t.testdir(), "llama", { before: "before", after: "after" });
-  const words = async (...argv: string[]): Promise<{ code: number; out: string; err: string }> => {
-    const [out, err]: [string[], string[]] = [[], []];
-    const streams = {
-      out: { write: (text: string) => out.push(text) },
-      err: { write: (text: string) => err.push(text) },
+t.test(
+  "on the command line: 0 when trained, 1 when not, 7 when in part, 2 for a mask that nobody asked for",
+  async (t) => {
+    const { before, after, trainable } = await trained(t.testdir(), "llama", { before: "before", after: "after" });
+    const partly = path.join(path.dirname(before), "partly");
+    const words = async (...argv: string[]): Promise<{ code: number; out: string; err: string }> => {
+      const [out, err]: [string[], string[]] = [[], []];
+      const streams = {
+        out: { write: (text: string) => out.push(text) },
+        err: { write: (text: string) => err.push(text) },
+      };
+      const code = await main(argv, streams);
+      return { code, out: out.join(""), err: err.join("") };
     };
-    const code = await main(argv, streams);
-    return { code, out: out.join(""), err: err.join("") };
-  };
-  t.match(await words("verify", before, after, "--mode", "trained"), { code: 0, out: /^trained: / });
-  await poke(after, "model.norm.weight");
-  t.match(await words("verify", before, after, "--mode", "trained"), { code: 1, out: /^not-trained: / });
-  t.match(await words("verify", before, after, "--mask", "m.json"), {
-    code: 2,
-    err: "error: --mask says what was trained, and only --mode trained asks for it\nfix: Add --mode trained, or remove --mask.\n",
-  });
-  t.equal((await words("verify", before, after, "--mode", "trained", "--tokens", "4")).code, 2);
-});
+    t.match(await words("verify", before, after, "--mode", "trained"), { code: 0, out: /^trained: / });
+    const [left = ""] = trainable;
+    fs.cpSync(before, partly, { recursive: true });
+    for (const name of trainable) if (name !== left) await poke(partly, name);
+    t.match(await words("verify", before, partly, "--mode", "trained"), { code: 7, out: /^inconclusive: / });
+    await poke(after, "model.norm.weight");
+    t.match(await words("verify", before, after, "--mode", "trained"), { code: 1, out: /^not-trained: / });
+    t.match(await words("verify", before, after, "--mask", "m.json"), {
+      code: 2,
+      err: "error: --mask says what was trained, and only --mode trained asks for it\nfix: Add --mode trained, or remove --mask.\n",
+    });
+    t.equal((await words("verify", before, after, "--mode", "trained", "--tokens", "4")).code, 2);
+  },
+);
 
 function tensorOf(checkpoint: Checkpoint, name: string): TensorRef {
   const tensor = checkpoint.tensors.get(name);

@@ -117,7 +117,7 @@ function readReport(location: string, place: Place): VerificationReport {
     at: location,
     fix:
       value.mode === "trained"
-        ? "Train again; only a model whose frozen tensors are as they were is published as such."
+        ? "Train again; only a model in which everything trainable changed, and nothing else, is published as such."
         : "Expand again; only a model that computes what its source computes is published as such.",
   });
 }

@@ -143,7 +143,7 @@ async function* writeAndProve(
   const results = { ...summary(lines, recipe.steps), blocks: trainables.blocks };
   saveSummary(out, { ...outlineOf(recipe, progress), ...results, verdict: verification.verdict }, options.corpora);
   // Last of all: until then, the same command ends what was begun.
-  if (verification.verdict === "trained") fs.rmSync(out.state, { recursive: true });
+  if (verification.verdict !== "not-trained") fs.rmSync(out.state, { recursive: true });
   const { step, tokens, skipped, seconds } = progress;
   const values = [...saved.weights.values()].reduce((sum, { bytes }) => sum + bytes / 4, 0);
   return {

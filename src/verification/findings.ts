@@ -16,7 +16,7 @@ export const CHECKS = {
   states: "every original block computes what it did, and every copy gives back its input",
   logits: "the logits are the same on the same tokens",
   frozen: "every frozen tensor is the same, byte for byte",
-  trained: "training changed the trainable tensors, and left every value finite",
+  trained: "training changed every trainable tensor, and left every value finite",
 } as const;
 export type Check = keyof typeof CHECKS;
 
@@ -141,8 +141,8 @@ export const FINDINGS = {
   },
   "tensor-unchanged": {
     check: "trained",
-    severity: "warns",
-    fix: "Nothing where no token reached it, or where its steps were below what its type can tell apart; else look at its gradients.",
+    severity: "leaves-open",
+    fix: "Train for longer (no token may have reached it, or its steps were below what its type tells apart), or name a mask that says it is frozen.",
   },
   "weight-not-finite": {
     check: "trained",

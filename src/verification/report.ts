@@ -20,7 +20,7 @@ export const VERIFICATION_SCHEMA = "expand-checkpoint/verification/1";
 /**
  * identity: AFTER is an identity expansion of BEFORE. Every tensor of BEFORE is in it byte for byte and in order, and every other block
  * is a copy of one of them in which each branch is closed by one factor. trained (of mode "trained"): AFTER is BEFORE with other values
- * in tensors that may be trained, and nothing else changed. not-...: a finding refutes that. inconclusive: neither.
+ * in every tensor that may be trained, and nothing else changed. not-...: a finding refutes that. inconclusive: neither.
  */
 export type Verdict = "identity" | "not-identity" | "trained" | "not-trained" | "inconclusive";
 

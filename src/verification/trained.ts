@@ -1,4 +1,4 @@
-// Proves that training changed what it was allowed to change and nothing else. Trusts no plan: it is told the trainable names and reads
+// Proves that training changed everything that it was allowed to change and nothing else. Trusts no plan: it is told the trainable names and reads
 // the bytes of both sides.
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { fingerprint } from "../checkpoint/fingerprint.ts";
@@ -134,7 +134,7 @@ class TrainedProof {
     );
   }
 
-  /** One finding for all: what kept its bytes may have had no gradient, or steps too small for its type. */
+  /** One finding for all: what kept its bytes may have had no gradient, or steps too small for its type. Either way it was not trained. */
   #reportUnchanged(): void {
     const tensors = this.#unchanged;
     if (tensors.length === 0 && this.#changed.size > 0) return;
@@ -144,7 +144,7 @@ class TrainedProof {
       const message = all === 0 ? "nothing was to be trained" : `not one of ${all} trainable tensors changed`;
       this.findings.push(finding("nothing-trained", location, message, { tensors }));
     } else {
-      const message = `${tensors.length} of ${all} trainable tensors did not change: ${listed(tensors)}`;
+      const message = `holds ${tensors.length} of ${all} trainable tensors as they were: ${listed(tensors)}`;
       this.findings.push(finding("tensor-unchanged", location, message, { tensors }));
     }
   }

@@ -191,7 +191,7 @@ t.test(
     t.ok(hub.files("alice/trained").includes("training.json"));
     await sameAs(t, hub, "alice/trained", directory);
     const card = (await hub.content("alice/trained", "README.md"))?.toString() ?? "";
-    t.match(card, "**trained: AFTER is BEFORE with other values in trainable tensors, and nothing else changed**");
+    t.match(card, "**trained: AFTER is BEFORE with other values in every trainable tensor, and nothing else changed**");
     t.match(card, "| corpus | `code.jsonl` |");
     t.notMatch(card, "computes exactly what its source computes");
     t.match(card, `expand bob/tiny@${base} EXPANDED --plan plan.json`);

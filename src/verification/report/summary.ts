@@ -19,7 +19,7 @@ export const SHOWN_FINDINGS = 20;
 const HEADLINES = {
   identity: "AFTER is an identity expansion of BEFORE",
   "not-identity": "AFTER is not an identity expansion of BEFORE",
-  trained: "AFTER is BEFORE with other values in trainable tensors, and nothing else changed",
+  trained: "AFTER is BEFORE with other values in every trainable tensor, and nothing else changed",
   "not-trained": "AFTER is not BEFORE with other values in trainable tensors alone",
   inconclusive: "neither proved nor refuted",
 } as const;
