@@ -16,8 +16,6 @@ export interface FusedCase {
   readonly inputs: Readonly<Record<string, Source>>;
   /** Version of ai.onnx; 23 unless given. */
   readonly opset?: number;
-  /** What it is lowered to has no kernels for f64, or none that compute to its precision. */
-  readonly isSingle?: boolean;
 }
 
 type Given = Readonly<Record<string, number | string | readonly number[] | { readonly float: number }>>;
@@ -83,18 +81,21 @@ const NORMS: readonly FusedCase[] = [
 
 const one = (title: string, operator: string, given: Given = {}, more: More = {}): FusedCase =>
   fused(title, `y = ${operator}(x)`, { x: of(3, 7) }, given, more);
-const SINGLE: More = { isSingle: true };
 
 const ACTIVATIONS: readonly FusedCase[] = [
-  one("Gelu of com.microsoft", "com.microsoft.Gelu", {}, SINGLE),
-  fused("BiasGelu", "y = com.microsoft.BiasGelu(x, b)", { x: X, b: GAIN }, {}, SINGLE),
-  fused("FastGelu with a bias", "y = com.microsoft.FastGelu(x, b)", { x: X, b: GAIN }, {}, SINGLE),
-  one("FastGelu", "com.microsoft.FastGelu", {}, SINGLE),
+  one("Gelu of com.microsoft", "com.microsoft.Gelu"),
+  fused("BiasGelu", "y = com.microsoft.BiasGelu(x, b)", { x: X, b: GAIN }),
+  fused("FastGelu with a bias", "y = com.microsoft.FastGelu(x, b)", { x: X, b: GAIN }),
+  one("FastGelu", "com.microsoft.FastGelu"),
   one("QuickGelu", "com.microsoft.QuickGelu"),
   one("QuickGelu as silu", "com.microsoft.QuickGelu", { alpha: float(1) }),
-  one("Mish", "Mish", {}, SINGLE),
-  one("Celu", "Celu", { alpha: float(0.7) }, SINGLE),
-  one("Selu", "Selu", {}, SINGLE),
+  one("Gelu", "Gelu"),
+  one("Gelu by tanh", "Gelu", { approximate: "tanh" }),
+  one("Swish", "Swish", {}, { opset: 24 }),
+  one("Swish, steeper", "Swish", { alpha: float(1.5) }, { opset: 24 }),
+  one("Mish", "Mish"),
+  one("Celu", "Celu", { alpha: float(0.7) }),
+  one("Selu", "Selu"),
 ];
 
 const TURN = { x: of(B, 3, S, H), c: frozen(B, S, H / 2), s: frozen(B, S, H / 2) };
@@ -254,7 +255,7 @@ const EINSUM: readonly FusedCase[] = [
 ];
 
 const nBits = (title: string, call: string, inputs: Inputs, given: Given): FusedCase =>
-  fused(title, `y = com.microsoft.MatMulNBits(${call})`, inputs, given, SINGLE);
+  fused(title, `y = com.microsoft.MatMulNBits(${call})`, inputs, given);
 const bytes = (shape: readonly number[]) =>
   whole(
     "uint8",

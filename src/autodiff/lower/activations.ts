@@ -1,21 +1,34 @@
 // Activations in terms of others for which gradients are known; in f32 or wider, so that no power of a half-precision value overflows.
-import type { Lowering, Primitives } from "./primitives.ts";
+import type { Lowerings, Primitives } from "./primitives.ts";
 
-export const ACTIVATIONS: Readonly<Record<string, Lowering>> = {
-  Gelu: (at) => (at.node.domain === "com.microsoft" || isHalf(at) ? gelu(at, approximation(at)) : undefined),
-  BiasGelu: (at) => gelu(at, "none"),
-  FastGelu: (at) => gelu(at, "tanh"),
-  QuickGelu: (at) => gated(at, at.float("alpha", 1.702)),
-  Swish: (at) => gated(at, at.float("alpha", 1)),
+export const ACTIVATIONS: Lowerings = {
+  Gelu: { inputs: 1, attributes: "approximate", emit: (at) => gelu(at, at.string("approximate", "none")) },
+  "com.microsoft.Gelu": { inputs: 1, emit: (at) => gelu(at, "none") },
+  "com.microsoft.BiasGelu": { inputs: 2, emit: (at) => gelu(at, "none") },
+  "com.microsoft.FastGelu": { inputs: 2, emit: (at) => gelu(at, "tanh") },
+  "com.microsoft.QuickGelu": { inputs: 1, attributes: "alpha", emit: (at) => gated(at, at.float("alpha", 1.702)) },
+  Swish: { inputs: 1, attributes: "alpha", emit: (at) => gated(at, at.float("alpha", 1)) },
   // x tanh(softplus(x))
-  Mish: (at) => mapped(at, (x) => at.op("Mul", [x, at.op("Tanh", [at.op("Softplus", [x])])])),
+  Mish: {
+    inputs: 1,
+    emit: (at) => mapped(at, (x) => at.op("Mul", [x, at.op("Tanh", [at.op("Softplus", [x])])])),
+  },
   // alpha elu(x / alpha)
-  Celu: (at) => {
-    const alpha = at.float("alpha", 1);
-    return mapped(at, (x) => times(at, elu(at, times(at, x, 1 / alpha), 1), alpha));
+  Celu: {
+    inputs: 1,
+    attributes: "alpha",
+    emit: (at) => {
+      const alpha = at.float("alpha", 1);
+      return mapped(at, (x) => times(at, elu(at, times(at, x, 1 / alpha), 1), alpha));
+    },
   },
   // gamma elu(x)
-  Selu: (at) => mapped(at, (x) => times(at, elu(at, x, at.float("alpha", SELU_ALPHA)), at.float("gamma", SELU_GAMMA))),
+  Selu: {
+    inputs: 1,
+    attributes: "alpha gamma",
+    emit: (at) =>
+      mapped(at, (x) => times(at, elu(at, x, at.float("alpha", SELU_ALPHA)), at.float("gamma", SELU_GAMMA))),
+  },
 };
 
 /** Defaults of the operator, which its text has in f32. */
@@ -34,11 +47,6 @@ function gelu(at: Primitives, approximate: string): readonly string[] {
   return mapped(at, (x) => at.op("Gelu", [x], { approximate }));
 }
 
-/** com.microsoft's has no such attribute. */
-function approximation(at: Primitives): string {
-  return at.string("approximate", "none");
-}
-
 /** x sigmoid(alpha x) */
 function gated(at: Primitives, alpha: number): readonly string[] {
   return mapped(at, (x) => at.op("Mul", [x, at.op("Sigmoid", [times(at, x, alpha)])]));
@@ -46,10 +54,6 @@ function gated(at: Primitives, alpha: number): readonly string[] {
 
 function elu(at: Primitives, x: string, alpha: number): string {
   return at.op("Elu", [x], { alpha: { float: alpha } });
-}
-
-function isHalf(at: Primitives): boolean {
-  return at.wideType(at.value(0)) !== at.type(at.value(0));
 }
 
 function times(at: Primitives, x: string, factor: number): string {

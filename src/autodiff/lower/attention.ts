@@ -1,13 +1,20 @@
 // The Attention operator of ai.onnx (23 and later) in elementary steps, without a cache.
 import { OnnxType } from "../../graph/onnx.ts";
-import { type Lowering, type Primitives, refused } from "./primitives.ts";
+import { type Lowerings, type Primitives, refused } from "./primitives.ts";
 import { attend, biasOf, sightBias } from "./scores.ts";
 
-export const ATTENTION: Readonly<Record<string, Lowering>> = { Attention: standard };
+export const ATTENTION: Lowerings = {
+  Attention: {
+    inputs: 7,
+    // Softmax is taken in f32 at least; scores that are given out are refused.
+    attributes: "is_causal kv_num_heads q_num_heads scale softcap softmax_precision qk_matmul_output_mode",
+    emit: standard,
+  },
+};
 
 /** Q, K, V [B, heads, S, size], or [B, S, heads * size] with the numbers of heads as attributes; Y is laid out as Q is. */
 function standard(at: Primitives): readonly (string | undefined)[] {
-  if (at.input(6) !== undefined) throw refused(at, "has keys of different lengths (nonpad_kv_seqlen)");
+  if (at.input(6) !== undefined) throw refused("has keys of different lengths (nonpad_kv_seqlen)");
   for (const slot of [4, 5]) requireEmpty(at, at.input(slot));
   const isFlat = at.shape(at.value(0)).length === 3;
   const heads = (slot: number, count: string): string =>
@@ -32,7 +39,7 @@ function standard(at: Primitives): readonly (string | undefined)[] {
 function maskBias(at: Primitives, like: string, mask: string | undefined, keys: number): readonly string[] {
   if (mask === undefined) return [];
   const last = at.shape(mask).at(-1);
-  if (last !== keys && last !== 1) throw refused(at, `has a mask for ${last} keys and ${keys} keys`);
+  if (last !== keys && last !== 1) throw refused(`has a mask for ${last} keys and ${keys} keys`);
   return [at.type(mask) === OnnxType.BOOL ? biasOf(at, like, mask) : at.wide(mask)];
 }
 
@@ -40,7 +47,7 @@ function maskBias(at: Primitives, like: string, mask: string | undefined, keys: 
 export function requireEmpty(at: Primitives, cache: string | undefined): void {
   if (cache === undefined) return;
   const shape = at.shape(cache);
-  if (!shape.includes(0)) throw refused(at, `reads a cache of shape [${shape}]`);
+  if (!shape.includes(0)) throw refused(`reads a cache of shape [${shape}]`);
 }
 
 /** [B, S, heads * size] as [B, heads, S, size]. */

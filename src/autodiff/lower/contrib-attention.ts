@@ -1,13 +1,30 @@
 // The attention operators of com.microsoft in elementary steps: whole sequences, no cache.
 import { headsOf, mergedHeads, requireEmpty } from "./attention.ts";
-import { type Lowering, type Primitives, refused } from "./primitives.ts";
+import { type Lowerings, type Primitives, refused } from "./primitives.ts";
 import { rotate } from "./rotary.ts";
 import { attend, biasOf, sightBias } from "./scores.ts";
 
-export const CONTRIB_ATTENTION: Readonly<Record<string, Lowering>> = {
-  GroupQueryAttention: grouped,
-  MultiHeadAttention: multiHead,
-  Attention: packed,
+export const CONTRIB_ATTENTION: Lowerings = {
+  "com.microsoft.GroupQueryAttention": {
+    // Behind them: scales of a quantized cache, gains of norms of queries and keys.
+    inputs: 12,
+    attributes:
+      "do_rotary kv_num_heads local_window_size num_heads rotary_interleaved scale smooth_softmax softcap qk_norm_epsilon",
+    idle: { causal: 1, k_quant_type: "NONE", v_quant_type: "NONE", kv_cache_bit_width: 0, qk_output: 0 },
+    emit: grouped,
+  },
+  "com.microsoft.MultiHeadAttention": {
+    inputs: 8,
+    attributes: "mask_filter_value num_heads scale unidirectional",
+    emit: multiHead,
+  },
+  "com.microsoft.Attention": {
+    inputs: 6,
+    // What concerns the cache and the turning is refused with them.
+    attributes:
+      "do_rotary mask_filter_value num_heads qkv_hidden_sizes scale unidirectional past_present_share_buffer rotary_embedding_dim",
+    emit: packed,
+  },
 };
 
 interface Heads {
@@ -57,9 +74,9 @@ function groupedHeads(at: Primitives): Heads {
 function requireWhole(at: Primitives): void {
   const lengths = at.integers(at.value(5));
   const last = (at.shape(at.value(0))[1] ?? 0) - 1;
-  if (lengths === undefined) throw refused(at, "has sequence lengths that depend on the tokens");
+  if (lengths === undefined) throw refused("has sequence lengths that depend on the tokens");
   const other = lengths.find((length) => length !== last);
-  if (other !== undefined) throw refused(at, `has ${other + 1} tokens in a sequence of ${last + 1}`);
+  if (other !== undefined) throw refused(`has ${other + 1} tokens in a sequence of ${last + 1}`);
 }
 
 function rotated(at: Primitives, { q, k, v }: Heads): Heads {
@@ -96,7 +113,7 @@ function multiHead(at: Primitives): readonly (string | undefined)[] {
 
 function multipleHeads(at: Primitives): Heads {
   const [query, key, value, bias] = [at.value(0), at.input(1), at.input(2), at.input(3)];
-  if (key === undefined || value === undefined) throw refused(at, "packs queries, keys and values");
+  if (key === undefined || value === undefined) throw refused("packs queries, keys and values");
   const biases = bias === undefined ? [] : biasParts(at, bias, [query, key, value]);
   const part = (projected: string, index: number): string => {
     if (at.shape(projected).length === 4) return projected;
@@ -107,7 +124,7 @@ function multipleHeads(at: Primitives): Heads {
 }
 
 function biasParts(at: Primitives, bias: string, values: readonly string[]): readonly string[] {
-  if (values.some((value) => at.shape(value).length !== 3)) throw refused(at, "adds a bias to keys of rank 4");
+  if (values.some((value) => at.shape(value).length !== 3)) throw refused("adds a bias to keys of rank 4");
   return at.split(
     bias,
     values.map((value) => at.shape(value)[2] ?? 0),
@@ -118,7 +135,7 @@ function biasParts(at: Primitives, bias: string, values: readonly string[]): rea
 /** com.microsoft Attention: one projection [H, q + k + v] of the input [B, S, H], then as above. */
 function packed(at: Primitives): readonly (string | undefined)[] {
   requireEmpty(at, at.input(4));
-  if (at.int("do_rotary", 0) !== 0) throw refused(at, "turns its queries and keys");
+  if (at.int("do_rotary", 0) !== 0) throw refused("turns its queries and keys");
   const heads = at.int("num_heads", 0);
   const weight = at.value(1);
   const width = at.shape(weight)[1] ?? 0;
@@ -153,7 +170,7 @@ function paddingBias(at: Primitives, like: string, mask: string, keys: number): 
     const places = at.op("Cast", [at.ints(Array.from({ length: keys }, (_, key) => key))], { to: at.type(mask) });
     return hidden(at.op("Less", [places, at.reshape(mask, [batch, 1])]), [batch, 1, 1, keys]);
   }
-  if (shape.at(-1) !== keys || shape.length > 3) throw refused(at, `has a mask of shape [${shape}]`);
+  if (shape.at(-1) !== keys || shape.length > 3) throw refused(`has a mask of shape [${shape}]`);
   const visible = at.op("Greater", [mask, at.number(0, mask)]);
   return hidden(visible, shape.length === 2 ? [batch, 1, 1, keys] : [batch, 1, shape[1] ?? 0, keys]);
 }

@@ -1,13 +1,13 @@
 // Einsum of two operands as one product of matrices: labels are permuted, joined, multiplied and taken apart again.
-import { type Lowering, type Primitives, refused } from "./primitives.ts";
+import { type Lowerings, type Primitives, refused } from "./primitives.ts";
 
-export const EINSUM: Readonly<Record<string, Lowering>> = { Einsum: einsum };
+export const EINSUM: Lowerings = { Einsum: { inputs: 2, attributes: "equation", emit: einsum } };
 
 function einsum(at: Primitives): readonly string[] {
   const equation = at.string("equation", "").replaceAll(" ", "");
   const [, left = "", right = "", named] = /^([a-zA-Z]+),([a-zA-Z]+)(?:->([a-zA-Z]*))?$/.exec(equation) ?? [];
   const distinct = [left, right].every((labels) => new Set(labels).size === labels.length);
-  if (left === "" || !distinct) throw refused(at, `computes "${equation}"`);
+  if (left === "" || !distinct) throw refused(`computes "${equation}"`);
   const result = named ?? implied(left + right);
   const sizes = new Map([left, right].flatMap((labels, index) => labelled(labels, at.shape(at.value(index)))));
   const x = summed(at, at.value(0), left, right + result);

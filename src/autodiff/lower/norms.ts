@@ -1,14 +1,24 @@
 // Norms in elementary steps. Statistics and the division by them are taken in f32 or wider, gain and shift in the value's own type.
-import { gathered, type Lowering, type Primitives } from "./primitives.ts";
+import { gathered, type Lowerings, type Primitives } from "./primitives.ts";
 
-export const NORMS: Readonly<Record<string, Lowering>> = {
-  RMSNormalization: rms,
-  SimplifiedLayerNormalization: rms,
-  LayerNormalization: layer,
-  SkipSimplifiedLayerNormalization: (at) =>
-    skip(at, at.input(3), (sum) => [scaled(at, rmsOf(at, sum, [-1]).normed, 2)]),
-  SkipLayerNormalization: (at) => skip(at, at.input(4), (sum) => [shifted(at, layerOf(at, sum, [-1]).normed, 2, 3)]),
-  EmbedLayerNormalization: embedding,
+/** Statistics are taken in f32 at least, whatever type stash_type names. */
+const ATTRIBUTES = "axis epsilon stash_type";
+
+export const NORMS: Lowerings = {
+  RMSNormalization: { inputs: 2, attributes: ATTRIBUTES, emit: rms },
+  SimplifiedLayerNormalization: { inputs: 2, attributes: ATTRIBUTES, emit: rms },
+  LayerNormalization: { inputs: 3, attributes: ATTRIBUTES, emit: layer },
+  "com.microsoft.SkipSimplifiedLayerNormalization": {
+    inputs: 4,
+    attributes: "epsilon",
+    emit: (at) => skip(at, at.input(3), (sum) => [scaled(at, rmsOf(at, sum, [-1]).normed, 2)]),
+  },
+  "com.microsoft.SkipLayerNormalization": {
+    inputs: 5,
+    attributes: "epsilon",
+    emit: (at) => skip(at, at.input(4), (sum) => [shifted(at, layerOf(at, sum, [-1]).normed, 2, 3)]),
+  },
+  "com.microsoft.EmbedLayerNormalization": { inputs: 9, attributes: "epsilon mask_index_type", emit: embedding },
 };
 
 interface Normed {

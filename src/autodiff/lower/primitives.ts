@@ -6,9 +6,34 @@ import type { Attributes, Tape } from "../tape.ts";
 
 /**
  * Emits what a node does; gives the values that stand for its outputs, in their order (undefined for one that nothing reads). Undefined:
- * the node stays, for it is elementary. Throws "unsupported" for what it does not know, with the reason.
+ * the node stays, for it is elementary. Throws a `Refusal` for a form that it does not know.
  */
 export type Lowering = (at: Primitives) => readonly (string | undefined)[] | undefined;
+
+/** How an operator is taken apart, and which of its forms that covers: every other one is refused. */
+export interface Form {
+  /** How many inputs are known. */
+  readonly inputs: number;
+  /** Names of attributes that are looked at, or that change no value. */
+  readonly attributes?: string;
+  /** Attributes that are known with this value only. */
+  readonly idle?: Readonly<Record<string, number | string>>;
+  readonly emit: Lowering;
+}
+
+/** By operator: "Attention", or "com.microsoft.Attention". */
+export type Lowerings = Readonly<Record<string, Form>>;
+
+/** The reason why a node cannot be taken apart; says what the node does. */
+export class Refusal {
+  readonly why: string;
+  readonly fix: string;
+
+  constructor(why: string, fix: string) {
+    this.why = why;
+    this.fix = fix;
+  }
+}
 
 /** What a lowering may know of the tape around its node. */
 export interface Around {
@@ -153,9 +178,7 @@ export function gathered(at: Primitives, table: string, places: string, axis = 0
   return at.op("Gather", [table, wide], { axis });
 }
 
-/** The reason why a node cannot be taken apart. */
-export function refused(at: Primitives, why: string, fix = EXPORT_AGAIN): ExpandError {
-  return new ExpandError("unsupported", `${why}; no gradient is known through that`, { at: at.label, fix });
+/** "packs sequences": a form through which no gradient is known. To be thrown. */
+export function refused(why: string, fix = "Export the model for whole sequences, without that, and expand it again.") {
+  return new Refusal(why, fix);
 }
-
-const EXPORT_AGAIN = "Export the model for whole sequences, without that, and expand it again.";

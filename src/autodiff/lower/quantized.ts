@@ -2,9 +2,17 @@
 import { ExpandError } from "../../errors.ts";
 import { attribute } from "../../graph/attributes.ts";
 import { clone, create, NodeProtoSchema, OnnxType, type TensorProto, TensorProtoSchema } from "../../graph/onnx.ts";
-import { type Lowering, type Primitives, refused } from "./primitives.ts";
+import { type Lowerings, type Primitives, refused } from "./primitives.ts";
 
-export const QUANTIZED: Readonly<Record<string, Lowering>> = { MatMulNBits: multiplied };
+export const QUANTIZED: Lowerings = {
+  "com.microsoft.MatMulNBits": {
+    inputs: 6,
+    // The accuracy is a floor; ours is that of the values.
+    attributes: "K N accuracy_level bits block_size",
+    idle: { weight_prepacked: 0 },
+    emit: multiplied,
+  },
+};
 
 const FLOATS = "Expand an export of the model with float weights: its copies are float, and can be trained.";
 
@@ -14,7 +22,7 @@ const TYPES: Readonly<Record<number, OnnxType>> = { 4: OnnxType.UINT4, 8: OnnxTy
 /** y = x Wᵀ + bias, W [N, K] in blocks along K. */
 function multiplied(at: Primitives): readonly string[] {
   for (const index of [1, 2, 3]) requireFrozen(at, at.input(index));
-  if (at.input(4) !== undefined) throw refused(at, "has its columns in another order (g_idx)", FLOATS);
+  if (at.input(4) !== undefined) throw refused("has its columns in another order (g_idx)", FLOATS);
   const x = at.value(0);
   const [inputs, outputs] = [at.int("K", 0), at.int("N", 0)];
   const flat = at.reshape(x, [
@@ -35,7 +43,7 @@ function weightOf(at: Primitives, inputs: number): string {
   const [rows, blocks] = [at.int("N", 0), Math.ceil(inputs / block)];
   const bits = at.int("bits", 4);
   const type = TYPES[bits];
-  if (type === undefined) throw refused(at, `has weights of ${bits} bits`, FLOATS);
+  if (type === undefined) throw refused(`has weights of ${bits} bits`, FLOATS);
   return at.shared(`weight ${at.node.input.slice(1, 4)}`, () => {
     const packed = at.value(1);
     const codes = seenAs(at, packed, type, [rows, blocks * block]);
@@ -66,10 +74,10 @@ function zeroPoints(at: Primitives, type: OnnxType, rows: number, blocks: number
       at.tape.initializer(create(TensorProtoSchema, { name, dataType: type, dims, rawData })),
     );
   }
-  if (at.type(given) !== OnnxType.UINT8) throw refused(at, "has zero points that are not whole", FLOATS);
+  if (at.type(given) !== OnnxType.UINT8) throw refused("has zero points that are not whole", FLOATS);
   // Every row begins at a byte of its own.
   if (isPacked && blocks % 2 === 1 && rows > 1)
-    throw refused(at, `has rows of ${blocks} zero points, an odd number`, FLOATS);
+    throw refused(`has rows of ${blocks} zero points, an odd number`, FLOATS);
   return seenAs(at, given, type, [rows, blocks]);
 }
 
@@ -77,7 +85,7 @@ function zeroPoints(at: Primitives, type: OnnxType, rows: number, blocks: number
 function seenAs(at: Primitives, name: string, type: OnnxType, shape: readonly number[]): string {
   return at.shared(`codes ${name}`, () => {
     const tensor: TensorProto | undefined = at.tape.initializers.get(name);
-    if (tensor === undefined) throw refused(at, "has a weight that other nodes make", FLOATS);
+    if (tensor === undefined) throw refused("has a weight that other nodes make", FLOATS);
     const seen = clone(TensorProtoSchema, tensor);
     seen.name = `@codes/${name}`;
     seen.dataType = type;

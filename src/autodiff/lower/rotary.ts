@@ -1,8 +1,13 @@
 // Rotary embedding in elementary steps, over whatever layout has the head's values last. Makes no angles: they are given.
-import { type Lowering, type Primitives, refused } from "./primitives.ts";
+import { type Lowerings, type Primitives, refused } from "./primitives.ts";
 
-export const ROTARY: Readonly<Record<string, Lowering>> = {
-  RotaryEmbedding: (at) => (at.node.domain === "com.microsoft" ? contrib(at) : standard(at)),
+export const ROTARY: Lowerings = {
+  RotaryEmbedding: { inputs: 4, attributes: "interleaved num_heads rotary_embedding_dim", emit: standard },
+  "com.microsoft.RotaryEmbedding": {
+    inputs: 4,
+    attributes: "interleaved is_packed_batching num_heads rotary_embedding_dim scale",
+    emit: contrib,
+  },
 };
 
 export interface Turn {
@@ -47,8 +52,8 @@ function standard(at: Primitives): readonly string[] {
 
 /** com.microsoft: position ids are [B, S], or [1], the position of the first token. */
 function contrib(at: Primitives): readonly string[] {
-  if (at.int("is_packed_batching", 0) !== 0) throw refused(at, "packs sequences of different lengths");
-  if (at.float("scale", 1) !== 1) throw refused(at, "scales what it turns");
+  if (at.int("is_packed_batching", 0) !== 0) throw refused("packs sequences of different lengths");
+  if (at.float("scale", 1) !== 1) throw refused("scales what it turns");
   const given = at.value(1);
   const shape = at.shape(at.value(0));
   const length = shape.at(-2) ?? 0;
@@ -77,7 +82,7 @@ function laidOut(at: Primitives, heads: number, cos: string, sin: string): strin
     sin: at.reshape(sin, layout),
     interleaved,
   });
-  if (dims !== 0 && dims !== 2 * half) throw refused(at, `turns ${dims} values of a head by ${half} angles`);
+  if (dims !== 0 && dims !== 2 * half) throw refused(`turns ${dims} values of a head by ${half} angles`);
   if (shape.length === 4) return rotate(at, x, turn([rows, 1, length, half]));
   const [batch = 0, queries = 0, width = 0] = shape;
   const split = at.reshape(x, [batch, queries, heads, width / heads]);

@@ -1,5 +1,4 @@
 // Products of matrices. A factor is turned by the flags of Gemm and FusedMatMul, never by a Transpose: that would copy frozen weights.
-import { OnnxType } from "../../graph/onnx.ts";
 import { sizeOf } from "../types/type.ts";
 import type { Backward, Rules } from "./rule.ts";
 
@@ -73,16 +72,6 @@ function multiplied(at: Backward, a: string, b: string, transA: boolean, transB:
     ...(transB ? { transB: 1 } : {}),
     ...(alpha === 1 ? {} : { alpha: { float: alpha } }),
   };
-  const { type, shape } = at.tape.typeOf(a);
-  if (shape.length === 2 && at.tape.shapeOf(b).length === 2) return at.op("Gemm", [a, b], attributes);
-  if (type !== OnnxType.DOUBLE) return at.op("com.microsoft.FusedMatMul", [a, b], attributes);
-  // FusedMatMul has no kernel for f64, which only tests compute in.
-  const product = at.op("MatMul", [transA ? turned(at, a) : a, transB ? turned(at, b) : b]);
-  return at.scaled(product, alpha);
-}
-
-function turned(at: Backward, value: string): string {
-  const rank = at.tape.shapeOf(value).length;
-  const perm = Array.from({ length: rank }, (_, axis) => axis);
-  return at.op("Transpose", [value], { perm: [...perm.slice(0, -2), rank - 1, rank - 2] });
+  const isPlain = at.tape.shapeOf(a).length === 2 && at.tape.shapeOf(b).length === 2;
+  return at.op(isPlain ? "Gemm" : "com.microsoft.FusedMatMul", [a, b], attributes);
 }
