@@ -1,7 +1,7 @@
 // The hazards of notes/architectures.md, table 2, row by row: where a copied block would silently change what an original computes.
 import t from "tap";
 import type { Architecture } from "../../src/architecture/architecture.ts";
-import type { Layout } from "../../src/architecture/layout.ts";
+import { type Layout, sourceIndex } from "../../src/architecture/layout.ts";
 import type { JsonValue } from "../../src/json.ts";
 import { type Config, caught, closedBy, copiesOf, editsOf, layoutOf, type ModelParts, understood } from "./hf-model.ts";
 
@@ -665,6 +665,45 @@ t.test("11. blocks that share an indexer's choice keep the same indexer", async 
     "config.json: original block 3 reads the top-k choice of block 2 and would read those of the copy at index 3",
   );
 });
+
+t.test("11. a copy may not stand where no block before it gives what it reads", async (t) => {
+  const block = (index: number): string =>
+    `${NORMS} ${LATENT} ${MLP} ${index === 0 ? "self_attn.indexer.{k_norm,weights_proj,wk,wq_b}.weight" : ""}`;
+  const settings = { indexer_types: ["full", "shared"], mlp_layer_types: ["dense", "dense"] };
+  t.same(
+    caught(() =>
+      understood(model("glm_moe_dsa", 2, block, settings)).adapt([
+        { kind: "copy", from: sourceIndex(1) },
+        ...layoutOf(2, []),
+      ]),
+    ),
+    {
+      tag: "plan",
+      message:
+        "config.json: the copy of block 1 would stand at index 0, where no block before it gives the top-k choice that it reads",
+      fix: "Put every copy right behind its source block.",
+    },
+  );
+});
+
+t.test(
+  "1. gemma4: the last block counts as full, whatever the list says, and without a list one in six does",
+  async (t) => {
+    const last = understood(gemma4({ layer_types: [S, F, S, F] }));
+    t.same(edits(last, copiesOf(4, 3)).layer_types, [S, F, S, F, F]);
+    t.same(
+      caught(() => last.adapt(layoutOf(4, [[3, 0]]))),
+      {
+        tag: "plan",
+        message:
+          "config.json: the copy of block 0 would stand at index 4 and its attention would change from sliding_attention to full_attention",
+        fix: "Put every copy right behind its source block.",
+      },
+    );
+    t.same(edits(understood(gemma4({ layer_types: [F, S, S, S] })), copiesOf(4, 3)).layer_types, [F, S, S, F, F]);
+    t.same(edits(understood(gemma4({}, undefined, 8)), copiesOf(8, 0)).layer_types, [S, S, S, S, S, S, F, S, F]);
+  },
+);
 
 t.test("11. zamba2: plain mamba blocks are copied, blocks with the shared transformer are not", async (t) => {
   const mamba = "{A_log,D,dt_bias,conv1d.weight,in_proj.weight,norm.weight,out_proj.weight}";

@@ -11,7 +11,13 @@ export interface Condition {
 
 /** How one field gives every block a kind. */
 export type KindSource = { readonly when?: Condition } & (
-  | { readonly from: "list"; readonly field: string; readonly values?: Readonly<Record<string, string>> }
+  | {
+      readonly from: "list";
+      readonly field: string;
+      readonly values?: Readonly<Record<string, string>>;
+      /** What the last block is taken for, whatever the list says of it. */
+      readonly last?: string;
+    }
   | {
       /** `hit` where i mod period = phase; a phase of -1 is the last of the period. */
       readonly from: "every";
@@ -99,6 +105,9 @@ export interface Axis {
   readonly set?: Readonly<Record<string, JsonValue>>;
   /** Readers that derive the kind by formula and ignore `explicit`. */
   readonly ignoredBy?: string;
-  /** Kind to module name: here the kind decides which tensors a block has, so that copies must keep it too. */
+  /**
+   * Kind to module name: here the kind decides which tensors a block has, so that copies must keep it too. Empty where it decides their
+   * shapes only.
+   */
   readonly modules?: Readonly<Record<string, string>>;
 }

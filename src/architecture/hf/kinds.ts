@@ -82,7 +82,7 @@ function evaluator(source: KindSource, settings: Settings, count: number): KindA
     case "block":
       return (index) => (index === (source.at < 0 ? count + source.at : source.at) ? source.hit : source.miss);
     case "list":
-      return fromList(list(settings, source.field, count), source.values);
+      return lastAs(source.last, count, fromList(list(settings, source.field, count), source.values));
     case "chars":
       return fromList([...String(settings.get(source.field))], source.values);
     case "runs":
@@ -166,6 +166,10 @@ function fromList(values: readonly JsonValue[], names?: Readonly<Record<string, 
     const value = String(values[index]);
     return names?.[value] ?? value;
   };
+}
+
+function lastAs(kind: string | undefined, count: number, kindAt: KindAt): KindAt {
+  return kind === undefined ? kindAt : (index) => (index === count - 1 ? kind : kindAt(index));
 }
 
 function list(settings: Settings, field: string, count: number): readonly JsonValue[] {

@@ -6,7 +6,7 @@ import type { Link } from "./family.ts";
 import { kindsOf } from "./kinds.ts";
 import { CONFIG } from "./settings.ts";
 
-/** Throws "plan" when an original would read a copy. */
+/** Throws "plan" when an original would read a copy, and a copy nothing. */
 export function checkLinks(context: StackContext, layout: Layout): void {
   for (const link of context.stack.links ?? []) checkLink(link, context, layout);
 }
@@ -24,6 +24,7 @@ function checkLink(link: Link, context: StackContext, layout: Layout): void {
     const wanted = before[block.from];
     const found = after[at];
     const source = found === undefined ? undefined : layout[found];
+    if (block.kind === "copy" && wanted !== undefined && found === undefined) throw nothingToRead(link, block.from, at);
     if (block.kind === "copy" || ((source?.kind ?? "original") === "original" && source?.from === wanted)) return;
     throw new ExpandError(
       "plan",
@@ -34,6 +35,11 @@ function checkLink(link: Link, context: StackContext, layout: Layout): void {
       },
     );
   });
+}
+
+function nothingToRead({ what }: Link, from: number, at: number): ExpandError {
+  const message = `the copy of block ${from} would stand at index ${at}, where no block before it gives the ${what} that it reads`;
+  return new ExpandError("plan", message, { at: CONFIG, fix: "Put every copy right behind its source block." });
 }
 
 /** For each block, the block it reads; undefined where it reads none. */

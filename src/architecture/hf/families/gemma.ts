@@ -1,7 +1,7 @@
 // Families with norms behind their branches: Gemma 2 to 4, OLMo 2 and 3, GLM-4, EXAONE 4. Data only.
 import type { Axis } from "../axis.ts";
 import type { Family, Module, Slot } from "../family.ts";
-import { FULL, LINEAR, lastFull, layerTypes, listed, periodic, SLIDING } from "./axes.ts";
+import { FULL, LINEAR, lastFull, layerTypes, periodic, SLIDING } from "./axes.ts";
 import { attention, behindNorm, fusedMlp, gain, mlp, moe, normedBranch, norms, part } from "./parts.ts";
 import { like, preNorms } from "./stacks.ts";
 
@@ -33,6 +33,25 @@ const gemma4Mlp: readonly Module[] = [
   behindNorm(mlp, gain(FEED_FORWARD_NORM)),
 ];
 
+/** One in six, and the last, is full; transformers takes the last for full whatever layer_types says. The kind decides sizes of heads. */
+const gemma4Kinds: Axis = {
+  name: "attention",
+  sources: [
+    { from: "list", field: "layer_types", last: FULL },
+    {
+      from: "all",
+      of: [
+        [{ from: "every", period: 6, phase: -1, hit: FULL, miss: SLIDING }],
+        [{ from: "block", at: -1, hit: FULL, miss: SLIDING }],
+      ],
+      hit: SLIDING,
+      miss: FULL,
+    },
+  ],
+  explicit: "layer_types",
+  modules: {},
+};
+
 const gemma4: Family = like("gemma4_text", {
   slots: [
     norms("input_layernorm", "pre_feedforward_layernorm"),
@@ -47,7 +66,7 @@ const gemma4: Family = like("gemma4_text", {
     // Multiplies the stream at the end of the block.
     { name: "scalar", tensors: "", buffers: "layer_scalar", fixed: [{ tensors: "layer_scalar", value: 1 }] },
   ],
-  axes: [listed(SLIDING)],
+  axes: [gemma4Kinds],
   fields: [{ field: "num_kv_shared_layers", rule: "tail" }],
   outside:
     "embed_tokens.weight norm.weight embed_tokens_per_layer.weight per_layer_model_projection.weight per_layer_projection_norm.weight",
