@@ -43,7 +43,9 @@ function walk(
 ): DifferentiablePath & { readonly missing: ReadonlyMap<NodeProto, string> } {
   const needed = new Set(ends.map((name) => tape.resolve(name)));
   for (const node of [...tape.nodes].reverse()) {
-    if (node.output.some((name) => needed.has(name))) for (const name of readsOf(node)) needed.add(name);
+    // What a step reads has no part in the slope.
+    if (isFlat(node) || !node.output.some((name) => needed.has(name))) continue;
+    for (const name of readsOf(node)) needed.add(name);
   }
   const active = new Set(wanted.map((name) => tape.resolve(name)));
   const nodes: NodeProto[] = [];

@@ -1,7 +1,7 @@
 // Nodes of older versions of ai.onnx in the words of version 21. Never changes its arguments.
 import { ExpandError } from "../errors.ts";
-import { attribute, attributeOf, intsAttribute, nodeLabel } from "../graph/attributes.ts";
-import { type NodeProto, OnnxType, type TensorProto } from "../graph/onnx.ts";
+import { attribute, attributeOf, graphAttributes, intsAttribute, nodeLabel } from "../graph/attributes.ts";
+import { clone, type NodeProto, NodeProtoSchema, OnnxType, type TensorProto } from "../graph/onnx.ts";
 import { domainOf } from "../graph/walk.ts";
 import { nodeLike } from "./message.ts";
 import { tensorFrom } from "./numbers.ts";
@@ -33,6 +33,7 @@ export function raised(
 
 function raise(node: NodeProto, opset: number, constants: Map<string, TensorProto>): NodeProto {
   if (domainOf(node.domain) !== "") return node;
+  if (graphAttributes(node).length > 0) return withBodies(node, (each) => raise(each, opset, constants));
   if (CHANGED.has(node.opType)) {
     throw new ExpandError("unsupported", `changed between version ${opset} and ${RAISED} of ai.onnx`, {
       at: nodeLabel(node),
@@ -53,4 +54,11 @@ function raise(node: NodeProto, opset: number, constants: Map<string, TensorProt
   return nodeLike(node, {
     attribute: [...node.attribute, attribute("num_outputs", node.output.length)],
   });
+}
+
+/** A node with other nodes in the graphs that it holds. */
+function withBodies(node: NodeProto, change: (node: NodeProto) => NodeProto): NodeProto {
+  const copy = clone(NodeProtoSchema, node);
+  for (const graph of graphAttributes(copy)) graph.node = graph.node.map(change);
+  return copy;
 }

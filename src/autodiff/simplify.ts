@@ -21,11 +21,19 @@ export function simpler(tape: Tape): Tape {
     const [input = ""] = node.input;
     if (node.opType === "Identity") return [input];
     if (node.opType === "Dropout" && isIdle(tape, node)) return [input];
-    if (node.opType === "Cast" && tape.typeOf(input).type === intAttribute(node, "to", OnnxType.FLOAT)) return [input];
+    if (node.opType === "Cast" || node.opType === "CastLike") return cast(tape, node);
     if (node.opType === "Concat") return joined(tape, node);
     return undefined;
   });
   return tape;
+}
+
+/** A cast to the type that a value has already hands it on; one to the type of another value no longer reads that. */
+function cast(tape: Tape, { opType, input, output }: NodeProto): readonly string[] | undefined {
+  const [value = "", made = ""] = [input[0], output[0]];
+  const { type } = tape.typeOf(made);
+  if (tape.typeOf(value).type === type) return [value];
+  return opType === "Cast" ? undefined : [tape.op("Cast", [value], { to: type })];
 }
 
 /** Its mask is read by nobody who trains here; training_mode is an input, false when left out. */

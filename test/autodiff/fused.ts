@@ -45,6 +45,12 @@ const NORMS: readonly FusedCase[] = [
   fused("RMSNormalization over two axes", "y = RMSNormalization(x, g)", { x: X, g: of(S, H) }, { axis: 1 }),
   fused("SimplifiedLayerNormalization", "y = SimplifiedLayerNormalization(x, g)", { x: X, g: GAIN }, { axis: -1 }),
   fused("LayerNormalization", "y = LayerNormalization(x, g, b)", { x: X, g: GAIN, b: GAIN }),
+  fused(
+    "LayerNormalization over two axes",
+    "y = LayerNormalization(x, g, b)",
+    { x: X, g: of(S, H), b: GAIN },
+    { axis: 1 },
+  ),
   fused("LayerNormalization with its statistics", "y, m, d = LayerNormalization(x, g)", { x: X, g: GAIN }, { axis: 2 }),
   fused(
     "SkipSimplifiedLayerNormalization with bias and sum",
@@ -58,6 +64,17 @@ const NORMS: readonly FusedCase[] = [
     { x: X, k: of(1, S, H), g: GAIN },
     { epsilon: float(1e-5) },
   ),
+  fused(
+    "SkipSimplifiedLayerNormalization without epsilon",
+    "y = com.microsoft.SkipSimplifiedLayerNormalization(x, k, g)",
+    { x: X, k: X, g: GAIN },
+  ),
+  fused("SkipLayerNormalization without epsilon", "y = com.microsoft.SkipLayerNormalization(x, k, g, b)", {
+    x: X,
+    k: X,
+    g: GAIN,
+    b: GAIN,
+  }),
   fused(
     "SkipLayerNormalization with bias and sum",
     "y, _, _, s = com.microsoft.SkipLayerNormalization(x, k, g, b, c)",
@@ -76,6 +93,20 @@ const NORMS: readonly FusedCase[] = [
       m: whole("int32", [B, 3], [1, 1, 1, 1, 1, 0]),
     },
     { epsilon: float(1e-5) },
+  ),
+  fused(
+    "EmbedLayerNormalization with segments and positions",
+    "y, n = com.microsoft.EmbedLayerNormalization(i, s, w, p, v, g, b, _, q)",
+    {
+      i: whole("int32", [B, 3], [1, 4, 0, 2, 2, 3]),
+      s: whole("int32", [B, 3], [1, 1, 0, 1, 0, 0]),
+      q: whole("int32", [B, 3], [0, 1, 2, 3, 2, 1]),
+      w: of(6, H),
+      p: of(4, H),
+      v: of(2, H),
+      g: GAIN,
+      b: GAIN,
+    },
   ),
 ];
 
@@ -351,6 +382,34 @@ export const REFUSED: readonly (readonly [reason: string, FusedCase])[] = [
     "has 3 tokens in a sequence of 5",
     fused("", `y = ${GQA}(q, k, v, _, _, l, t)`, { ...GROUPED, l: whole("int32", [B], [S - 1, 2]) }, COUNT),
   ],
+  [
+    'reads "n" as its input 14',
+    fused("", `y = ${GQA}(q, k, v, _, _, l, t, _, _, _, _, _, _, _, n, n)`, { ...GROUPED, n: of(D) }, COUNT),
+  ],
+  ['sets "causal" to 0', fused("", `y = ${GQA}(q, k, v, _, _, l, t)`, GROUPED, { ...COUNT, causal: 0, qk_output: 0 })],
+  [
+    'sets "k_quant_type" to PER_TENSOR',
+    fused("", `y = ${GQA}(q, k, v, _, _, l, t)`, GROUPED, { ...COUNT, k_quant_type: "PER_TENSOR" }),
+  ],
+  ['sets "new_factor"', fused("", "y = RMSNormalization(x, g)", { x: X, g: GAIN }, { new_factor: float(2) })],
+  [
+    "sees 5 keys in the order of 3 queries",
+    fused("", `y = ${MHA}(q, k, v)`, { ...MULTI, q: of(B, 3, 2 * H) }, { num_heads: 2, unidirectional: 1 }),
+  ],
+  [
+    "has a mask of shape [6]",
+    fused(
+      "",
+      `y = ${MHA}(q, k, v, _, m)`,
+      {
+        q: of(B, 6, 2 * H),
+        k: of(B, 6, 2 * H),
+        v: of(B, 6, 2 * H),
+        m: whole("int32", [6], []),
+      },
+      { num_heads: 2 },
+    ),
+  ],
   ["packs queries, keys and values", fused("", `y = ${MHA}(q)`, { q: of(B, S, 2, 3, H) }, { num_heads: 2 })],
   [
     "adds a bias to keys of rank 4",
@@ -359,6 +418,7 @@ export const REFUSED: readonly (readonly [reason: string, FusedCase])[] = [
   ["turns its queries and keys", projecting("x, w, b", {}, { do_rotary: 1 })],
   ["has a mask of shape [2,2,5,5]", projecting("x, w, b, m", { m: whole("int32", [2, 2, S, S], []) }, {})],
   ["has its columns in another order (g_idx)", packed("x, w, s, _, g", { g: whole("int32", [64], []) })],
+  ['sets "weight_prepacked" to 1', packed("x, w, s", {}, { weight_prepacked: 1 })],
   ["has weights of 2 bits", packed("x, w, s", {}, { bits: 2 })],
   ["has zero points that are not whole", packed("x, w, s, z", { z: of(6, 2) })],
   [
@@ -367,6 +427,7 @@ export const REFUSED: readonly (readonly [reason: string, FusedCase])[] = [
   ],
   ["has a weight that other nodes make", packed("x, w, s", { w: of(6, 2, 16) })],
   ['computes "bii,bi->bi"', einsum("bii,bi->bi", [2, 3, 3], [2, 3])],
+  ['computes "ij,jk" with two sizes of j', einsum("ij,jk", [3, 1], [4, 2])],
   ['computes "...ij,jk->...ik"', einsum("...ij,jk->...ik", [2, 3, 4], [4, 5])],
 ];
 

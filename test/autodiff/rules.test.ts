@@ -30,6 +30,8 @@ interface Fixed {
   readonly values: number | readonly number[];
   readonly shape?: readonly number[];
   readonly type?: OnnxType;
+  /** A node makes it: it is no constant. */
+  readonly isMade?: true;
 }
 
 interface Case {
@@ -99,7 +101,13 @@ const CASES: readonly Case[] = [
   { op: "Pow", what: "to 3, of another type", inputs: [of([2, 3]), ints(3)] },
   { op: "Pow", what: "to 1", inputs: [of([2, 3]), fixed(1)] },
   { op: "Pow", what: "to -0.5", inputs: [positive([2, 3]), fixed(-0.5)] },
-  { op: "Pow", what: "to one exponent a column", inputs: [positive([2, 3]), fixed([0.5, 2, 1.5])] },
+  { op: "Pow", what: "to one exponent a column", inputs: [positive([2, 3]), fixed([0.5, 0, 1.5])] },
+  {
+    op: "Pow",
+    what: "to exponents that are made",
+    inputs: [positive([2, 3]), { ...fixed([0.5, 0, 2]), isMade: true }],
+  },
+  { op: "Pow", what: "to one of another type that is made", inputs: [of([2, 3]), { ...ints(3), isMade: true }] },
   unary("Erf"),
   { op: "Gelu", what: "exact", inputs: [of([2, 5])] },
   { op: "Gelu", what: "by tanh", inputs: [of([2, 5])], attributes: { approximate: "tanh" } },
@@ -171,11 +179,13 @@ const CASES: readonly Case[] = [
   { op: "Slice", what: "all of it", inputs: [of([2, 3]), ints([0]), ints([100]), ints([1])] },
   { op: "Pad", inputs: [of([2, 3]), ints([1, 0, 0, 2])] },
   { op: "Pad", what: "some axes", inputs: [of([2, 3]), ints([1, 2]), fixed(7), ints([1])] },
+  { op: "Pad", what: "shifted by one", inputs: [of([2, 4, 2]), ints([0, 1, 0, 0, -1, 0])] },
+  { op: "Pad", what: "cut in front, longer behind", inputs: [of([3, 4]), ints([-1, -2, 2, 1])] },
+  { op: "Pad", what: "cut at both ends", inputs: [of([2, 5]), ints([0, -1, 0, -2])] },
   { op: "Trilu", what: "upper", inputs: [of([3, 3])] },
   { op: "Trilu", what: "lower, shifted", inputs: [of([2, 3, 4]), ints(1)], attributes: { upper: 0 } },
   { op: "Where", inputs: [bools([1, 0, 1, 1, 0, 0], [2, 3]), of([3]), of([2, 1])] },
   { op: "Cast", inputs: [of([2, 3])], attributes: { to: OnnxType.DOUBLE } },
-  { op: "CastLike", inputs: [of([2, 3]), fixed(1)] },
   { op: "Dropout", inputs: [of([2, 3])] },
   {
     op: "Gather",
@@ -253,7 +263,10 @@ function build(each: Case, type: OnnxType): Built {
   const inputs = new Map<string, Float64Array>();
   const names = each.inputs.map((input, at) => {
     if (input === undefined) return "";
-    if ("values" in input) return tape.constant(input.values, input.type ?? type, input.shape);
+    if ("values" in input) {
+      const constant = tape.constant(input.values, input.type ?? type, input.shape);
+      return input.isMade ? tape.op("Identity", [constant]) : constant;
+    }
     inputs.set(`x${at}`, drawn(input, next));
     return tape.input(`x${at}`, { type, shape: input.shape });
   });
@@ -429,6 +442,14 @@ const CORNERS: readonly (readonly [
     [[-1, -2, 2]],
     [[1, 0, 1]],
     (tape, [x = ""]) => tape.op("Clip", [x, tape.constant(-1, OnnxType.FLOAT), tape.constant(2, OnnxType.FLOAT)]),
+  ],
+  ["ReduceL2", [[0, 0]], [[0, 0]], (tape, names) => tape.op("ReduceL2", names)],
+  ["Pow", [[0, 0, 2]], [[0, 0, 0]], (tape, [x = ""]) => tape.op("Pow", [x, tape.constant([0, 2, 0], OnnxType.FLOAT)])],
+  [
+    "Pow of an exponent that is made",
+    [[0, 0, 2]],
+    [[0, 0, 0]],
+    (tape, [x = ""]) => tape.op("Pow", [x, tape.op("Neg", [tape.constant([-0, -2, -0], OnnxType.FLOAT)])]),
   ],
   ["Relu", [[0, 1, -1]], [[0, 1, 0]], (tape, names) => tape.op("Relu", names)],
   ["Abs", [[0, 1, -1]], [[0, 1, -1]], (tape, names) => tape.op("Abs", names)],

@@ -2,6 +2,7 @@
 import path from "node:path";
 import t from "tap";
 import { tinyOnnx } from "../../fixtures/onnx.ts";
+import { differentiate } from "../../src/autodiff/differentiate.ts";
 import { numbersIn, tensorFrom } from "../../src/autodiff/numbers.ts";
 import { specialize } from "../../src/autodiff/specialize.ts";
 import type { Tape } from "../../src/autodiff/tape.ts";
@@ -163,6 +164,51 @@ t.test("older operators are given the words of version 21", async (t) => {
   const session = await open(encodeModel(tape.toGraph().model));
   t.same((await session.run({ x })).y?.data, Float32Array.of(1 + 2, 4 + 5));
   await session.close();
+});
+
+t.test("older operators inside of nodes are, too", async (t) => {
+  const body = (operator: string): GraphProto =>
+    graphOf(
+      { nodes: [node(`${operator} = ${operator}(x)`, { axes: [1], keepdims: 0 })], outputs: [operator] },
+      operator,
+    );
+  const branches = { then_branch: body("ReduceMean"), else_branch: body("ReduceMax") };
+  const nodes = [
+    node("n = ReduceSum(x)", { keepdims: 0 }),
+    node("isLess = Less(n, zero)"),
+    node("y = If(isLess)", branches),
+  ];
+  const graph = modelOf(
+    { inputs: [value("x", ["n", 3])], outputs: ["y"], nodes, initializers: [weight("zero", [], [0])] },
+    { opsetImport: [opset(17)] },
+  );
+  const tape = await specialize(graph, { feeds: { x }, varying: new Set(["x"]), wanted: ["y"], open });
+  const session = await open(encodeModel(tape.toGraph().model));
+  t.same((await session.run({ x })).y?.data, Float32Array.of(3, 6));
+  await session.close();
+  t.same(branches.then_branch.node[0]?.input, ["x"], "the model that was given stays as it is");
+});
+
+t.test("a cast to the type of another value reads that value no longer", async (t) => {
+  const nodes = [
+    node("one = CastLike(w, x)"),
+    node("two = CastLike(n, x)"),
+    node("a = Mul(one, x)"),
+    node("y = Add(a, two)"),
+  ];
+  const graph = modelOf({
+    inputs: [value("x", ["n", 3]), value("n")],
+    outputs: ["y"],
+    nodes,
+    initializers: [weight("w", [], [2])],
+  });
+  const feeds = { x, n: { dtype: "int64", shape: [], data: BigInt64Array.of(1n) } } as const;
+  const tape = await specialize(graph, { feeds, varying: new Set(["x", "n", "w"]), wanted: ["y"], open });
+  t.same(
+    tape.nodes.map(({ opType, input }) => `${opType}(${input})`),
+    ["Cast(n)", "Mul(w,x)", "Add(a,@Cast)"],
+  );
+  t.same([...differentiate(tape, "y", ["x"]).keys()], ["x"]);
 });
 
 t.test("small initializers are constants unless they are said to vary", async (t) => {

@@ -9,7 +9,10 @@ function einsum(at: Primitives): readonly string[] {
   const distinct = [left, right].every((labels) => new Set(labels).size === labels.length);
   if (left === "" || !distinct) throw refused(`computes "${equation}"`);
   const result = named ?? implied(left + right);
-  const sizes = new Map([left, right].flatMap((labels, index) => labelled(labels, at.shape(at.value(index)))));
+  const places = [left, right].flatMap((labels, index) => labelled(labels, at.shape(at.value(index))));
+  const sizes = new Map(places);
+  const odd = places.find(([label, size]) => sizes.get(label) !== size);
+  if (odd !== undefined) throw refused(`computes "${equation}" with two sizes of ${odd[0]}`);
   const x = summed(at, at.value(0), left, right + result);
   const y = summed(at, at.value(1), right, left + result);
   const both = [...x.labels].filter((label) => y.labels.includes(label));

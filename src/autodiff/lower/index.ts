@@ -79,7 +79,9 @@ function requireKnown({ inputs, attributes = "", idle = {} }: Form, { input, att
   const more = input.findIndex((name, index) => index >= inputs && name !== "");
   if (more >= 0) throw refused(`reads ${quote(input[more] ?? "")} as its input ${more}`);
   const known = new Set(attributes.split(" "));
-  const odd = attribute.find((each) => !known.has(each.name) && idle[each.name] !== plainValue(each));
+  const isIdle = (each: AttributeProto): boolean =>
+    Object.hasOwn(idle, each.name) && idle[each.name] === plainValue(each);
+  const odd = attribute.find((each) => !known.has(each.name) && !isIdle(each));
   if (odd !== undefined)
     throw refused(`sets ${quote(odd.name)}${plainValue(odd) === undefined ? "" : ` to ${plainValue(odd)}`}`);
 }

@@ -21,6 +21,10 @@ export const NORMS: Lowerings = {
   "com.microsoft.EmbedLayerNormalization": { inputs: 9, attributes: "epsilon mask_index_type", emit: embedding },
 };
 
+/** Defaults of ai.onnx, and of the norms of com.microsoft (onnxruntime's contrib_defs.cc). */
+const EPSILON = 1e-5;
+const CONTRIB_EPSILON = 1e-12;
+
 interface Normed {
   readonly normed: string;
   /** 1 over the root mean square, or over the standard deviation. */
@@ -92,7 +96,8 @@ function layerOf(at: Primitives, x: string, axes: readonly number[]): Normed & {
 /** value / sqrt(mean(value²) + epsilon), in the type of `x`. */
 function divided(at: Primitives, x: string, value: string, axes: readonly number[]): Normed {
   const mean = meanOf(at, "ReduceSumSquare", value, axes);
-  const square = at.op("Add", [mean, at.number(at.float("epsilon", 1e-5), value)]);
+  const absent = at.node.domain === "com.microsoft" ? CONTRIB_EPSILON : EPSILON;
+  const square = at.op("Add", [mean, at.number(at.float("epsilon", absent), value)]);
   const inverse = at.op("Div", [at.number(1, value), at.op("Sqrt", [square])]);
   return { normed: at.like(at.op("Mul", [value, inverse]), x), inverse };
 }

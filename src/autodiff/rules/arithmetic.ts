@@ -20,7 +20,7 @@ export const ARITHMETIC: Rules = {
   Reciprocal: { mathematics: "dx = -dy y²", gradient: (at) => at.neg(at.mul(at.dy(), at.mul(at.y(), at.y()))) },
   Sin: { mathematics: "dx = dy cos x", gradient: (at) => at.mul(at.dy(), at.op("Cos", [at.x()])) },
   Cos: { mathematics: "dx = -dy sin x", gradient: (at) => at.neg(at.mul(at.dy(), at.op("Sin", [at.x()]))) },
-  Pow: { mathematics: "da = dy b a^(b-1), for a constant b", inputs: [0], gradient: power },
+  Pow: { mathematics: "da = dy b a^(b-1), and 0 where b = 0", inputs: [0], gradient: power },
 };
 
 function power(at: Backward): string {
@@ -28,8 +28,10 @@ function power(at: Backward): string {
   const x = at.x();
   const type = at.typeOf().type;
   if (exponents === undefined) {
-    const exponent = at.op("CastLike", [at.x(1), x]);
-    return at.mul(at.dy(), at.mul(exponent, at.op("Pow", [x, at.sub(exponent, at.number(1, x))])));
+    const exponent = at.typeOf(1).type === type ? at.x(1) : at.op("Cast", [at.x(1)], { to: type });
+    const isZero = at.compare("Equal", exponent, at.number(0, x));
+    const lower = at.op("Where", [isZero, exponent, at.sub(exponent, at.number(1, x))]);
+    return at.mul(at.dy(), at.mul(exponent, at.op("Pow", [x, lower])));
   }
   const [first = 1] = exponents;
   if (exponents.every((each) => each === first) && Number.isInteger(first) && first >= 0 && first <= 3) {
@@ -40,7 +42,7 @@ function power(at: Backward): string {
   const shape = at.shapeOf(1);
   const factor = at.tape.constant(exponents, type, shape);
   const lower = at.tape.constant(
-    exponents.map((each) => each - 1),
+    exponents.map((each) => (each === 0 ? 0 : each - 1)),
     type,
     shape,
   );

@@ -2,7 +2,7 @@
 import { intAttribute, intsAttribute, stringAttribute } from "../../graph/attributes.ts";
 import { OnnxType } from "../../graph/onnx.ts";
 import { type Cut, cutsOf, padsOf, splitLengths } from "../types/movement.ts";
-import { frontAxis, sizeOf, type Typing } from "../types/type.ts";
+import { frontAxis, type Typing } from "../types/type.ts";
 import type { Backward, Rules } from "./rule.ts";
 
 const back = {
@@ -33,7 +33,7 @@ export const MOVEMENT: Rules = {
   Split: { mathematics: "dx = dy_1, dy_2, ... joined", inputs: [0], gradient: joined },
   Slice: { mathematics: "dx = dy, and 0 where x was cut", inputs: [0], gradient: sliced },
   Pad: {
-    mathematics: "dx = dy without the padding",
+    mathematics: "dx = dy without the padding, and 0 where x was cut",
     inputs: [0],
     holds: (node) => stringAttribute(node, "mode", "constant") === "constant",
     gradient: padded,
@@ -52,11 +52,6 @@ export const MOVEMENT: Rules = {
     },
   },
   Cast: { mathematics: "dx = dy in x's type", gradient: (at) => at.op("Cast", [at.dy()], { to: at.typeOf().type }) },
-  CastLike: {
-    mathematics: "dx = dy in x's type",
-    inputs: [0],
-    gradient: (at) => at.op("Cast", [at.dy()], { to: at.typeOf().type }),
-  },
   Dropout: {
     mathematics: "dx = dy: nothing is dropped",
     inputs: [0],
@@ -75,8 +70,8 @@ function typing(at: Backward): Pick<Typing, "node" | "type" | "has" | "numbers">
 }
 
 function cut(at: Backward, value: string, axis: number, start: number, end: number): string {
-  const { ints } = { ints: (number: number) => at.tape.ints([number]) };
-  return at.op("Slice", [value, ints(start), ints(end), ints(axis)]);
+  const isWhole = start === 0 && end === at.tape.shapeOf(value)[axis];
+  return isWhole ? value : at.op("Slice", [value, ...[start, end, axis].map((each) => at.tape.ints([each]))]);
 }
 
 function part(at: Backward, input: number): string {
@@ -101,10 +96,12 @@ function tiled(at: Backward): string {
 
 function padded(at: Backward): string {
   let gradient = at.dy();
-  for (const [axis, [before]] of padsOf(typing(at)).entries()) {
-    const size = at.shapeOf()[axis] ?? 0;
-    if (before < 0) throw new RangeError("negative padding");
-    if (at.tape.shapeOf(gradient)[axis] !== size) gradient = cut(at, gradient, axis, before, before + size);
+  for (const [axis, [before, after]] of padsOf(typing(at)).entries()) {
+    if (before === 0 && after === 0) continue;
+    // Less than none is cut off.
+    const [start, end] = [Math.max(before, 0), (at.tape.shapeOf(gradient)[axis] ?? 0) - Math.max(after, 0)];
+    const inner = cut(at, gradient, axis, start, end);
+    gradient = uncut(at, inner, { axis, start: Math.max(-before, 0), step: 1, count: Math.max(end - start, 0) });
   }
   return gradient;
 }
@@ -132,5 +129,5 @@ function uncut(at: Backward, value: string, { axis, start, step, count }: Cut): 
   }
   const behind = size - start - count;
   const parts = [...(start > 0 ? [zeros(start)] : []), value, ...(behind > 0 ? [zeros(behind)] : [])];
-  return sizeOf(parts.map(() => 1)) === parts.length ? value : at.op("Concat", parts, { axis });
+  return parts.length === 1 ? value : at.op("Concat", parts, { axis });
 }

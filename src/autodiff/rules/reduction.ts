@@ -23,9 +23,12 @@ export const REDUCTION: Rules = {
     gradient: (at) => at.mul(at.op("Sign", [at.x()]), kept(at, at.dy())),
   },
   ReduceL2: {
-    mathematics: "dx = x dy / y",
+    mathematics: "dx = x dy / y, and 0 where y = 0",
     inputs: [0],
-    gradient: (at) => at.mul(at.x(), kept(at, at.div(at.dy(), at.y()))),
+    gradient: (at) => {
+      const isSome = at.compare("Greater", at.y(), at.number(0, at.y()));
+      return at.mul(at.x(), kept(at, at.masked(isSome, at.div(at.dy(), at.y()))));
+    },
   },
   ReduceLogSumExp: {
     mathematics: "dx = exp(x - y) dy",
