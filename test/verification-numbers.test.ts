@@ -558,7 +558,7 @@ t.test(
       await t.rejects(ids(tokenizer), { tag: "usage", message, fix });
     }
     await t.rejects(promptIds({ ...llama.before, assets: new Map() }, "x"), {
-      message: "--prompt cannot be tokenized: BEFORE: has no tokenizer.json, so text cannot be tokenized",
+      message: "--prompt cannot be tokenized: BEFORE: holds no tokenizer.json, which turns text into tokens",
       fix,
     });
   },

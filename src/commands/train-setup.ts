@@ -1,14 +1,13 @@
 // What a training run is made of, before anything is run or written: checkpoint, trainable tensors, corpora, numbers. Refuses what cannot go well.
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { type Corpus, type CorpusSource, openCorpus } from "../corpus/corpus.ts";
-import type { Tokenizer } from "../corpus/tokenizer.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import { type Identity, identityOf } from "../training/identity.ts";
 import { checkRecipe, cutOf, limitOf, type Recipe, type RecipeOptions, recipeOf } from "../training/recipe.ts";
 import type { TrainerOptions } from "../training/step/trainer.ts";
-import { type ModelLimits, modelLimits } from "./model-limits.ts";
+import { modelLimits } from "./model-limits.ts";
 import { tokenizerOf } from "./tokenizer.ts";
 import { checkTrainOutput } from "./train-claim.ts";
 import { modelDigest, type TrainOutput, trainOutput } from "./train-output.ts";
@@ -72,10 +71,9 @@ async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<
   const out = trainOutput(checkpoint, options.output);
   checkTrainOutput(out, { output: options.output, force: options.force ?? false });
   const trainables = await readTrainables(checkpoint, mask, stack);
-  const limits = modelLimits(checkpoint);
-  const cut = cutOf(options, limits.context);
+  const cut = cutOf(options, modelLimits(checkpoint).context);
   yield { kind: "phase", name: "read corpora" };
-  const tokenizer = await tokenizerFor(checkpoint, limits, options.tokenizer);
+  const tokenizer = await tokenizerOf(checkpoint, options.tokenizer);
   const open = (sources: readonly CorpusSource[], endless: boolean): Promise<Corpus> => {
     const named = sources.map((each) => ({ ...(field === undefined ? {} : { field }), ...each }));
     const { batch, context, seed } = cut;
@@ -88,7 +86,8 @@ async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<
   }
   const recipe = recipeOf(options, cut, await epochTokens(options, corpus));
   const model = await modelDigest(checkpoint);
-  const identity = identityOf(recipe, { model, mask: trainables.digest, corpus: corpus.digest });
+  const texts = Object.fromEntries(evaluations.map((each) => [each.name, each.corpus.digest]));
+  const identity = identityOf(recipe, { model, mask: trainables.digest, corpus: corpus.digest }, texts);
   return { checkpoint, out, trainables, corpus, evaluations, recipe, identity };
 }
 
@@ -110,20 +109,6 @@ function refuseRemote({ repository, location }: Checkpoint): void {
   throw new ExpandError("usage", "is on the Hub; its weights must be on this disk to be trained", {
     at: location,
     fix: `Download it first: hf download ${repository.repo} --local-dir DIR.`,
-  });
-}
-
-/** Throws "usage" for a tokenizer that has tokens which the model does not know. */
-async function tokenizerFor(
-  checkpoint: Checkpoint,
-  { vocabulary }: ModelLimits,
-  given: string | undefined,
-): Promise<Tokenizer> {
-  const tokenizer = await tokenizerOf(checkpoint, given);
-  if (vocabulary === undefined || tokenizer.vocabulary <= vocabulary) return tokenizer;
-  throw new ExpandError("usage", `the tokenizer knows ${tokenizer.vocabulary} tokens, the model ${vocabulary}`, {
-    at: given ?? checkpoint.location,
-    fix: "Pass the tokenizer of this model with --tokenizer.",
   });
 }
 

@@ -1,6 +1,7 @@
 // A tokenizer.json in the words that @huggingface/tokenizers computes exactly as the library in Rust does: parts where the two differ are
 // said in other parts where they agree, and a part that cannot be said is refused. Changes no meaning.
 import { ExpandError, quote } from "../errors.ts";
+import { CharsMap } from "./charsmap.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 type Rewrite = (part: Json, refuse: Refuse) => Json;
@@ -58,6 +59,20 @@ const NORMALIZERS: Readonly<Record<string, Rewrite>> = {
       ...(part.lowercase === true ? [replace("Σ", "σ"), { type: "Lowercase" }] : []),
     ],
   }),
+  // What it removes, then what it takes for a space.
+  Nmt: () => ({
+    type: "Sequence",
+    normalizers: [
+      replace("[\\u0001-\\u0008\\u000b\\u000e-\\u001f\\u007f\\u008f\\u009f]", ""),
+      replace("[\\t\\n\\f\\r\\u1680\\u200b-\\u200f\\u2028\\u2029\\u2581\\ufeff\\ufffd]", " "),
+    ],
+  }),
+  Precompiled: ({ precompiled_charsmap: data }, refuse) => {
+    if (typeof data !== "string") return refuse("has a Precompiled normalizer without its map of characters");
+    const map = new CharsMap(Buffer.from(data, "base64"));
+    // The library gives `content` to `String.replaceAll`, which also takes a function.
+    return { type: "Replace", pattern: { Regex: "[\\s\\S]+" }, content: (text: string) => map.normalize(text) };
+  },
   Sequence: (part, refuse) => ({
     ...part,
     normalizers: rewriteAll(part.normalizers, NORMALIZERS, "normalizer", refuse),
@@ -110,7 +125,13 @@ const MODELS: Readonly<Record<string, Rewrite>> = {
     if (part.continuing_subword_prefix) return refuse("marks what continues a word by a prefix");
     return part;
   },
-  Unigram: (part, refuse) => (part.byte_fallback === true ? refuse("is unigram with bytes for what is unknown") : part),
+  // Its pieces are found by unigram.ts; the library is left to number them.
+  Unigram: ({ vocab }, refuse) => {
+    if (!isScored(vocab)) return refuse("has a vocabulary that is no list of tokens with their scores");
+    return { type: "WordLevel", vocab: Object.fromEntries(vocab.map(([piece], id) => [piece, id])) };
+  },
+  // The library knows it only by what it lacks.
+  WordLevel: ({ vocab }) => ({ type: "WordLevel", vocab }),
   WordPiece: same,
 };
 
@@ -161,7 +182,15 @@ function isByteLevel(part: Json): boolean {
 function typed(model: unknown): unknown {
   if (!isObject(model) || model.type !== undefined) return model;
   if (model.merges !== undefined) return { ...model, type: "BPE" };
-  return { ...model, type: Array.isArray(model.vocab) ? "Unigram" : "WordPiece" };
+  if (Array.isArray(model.vocab)) return { ...model, type: "Unigram" };
+  return { ...model, type: model.continuing_subword_prefix === undefined ? "WordLevel" : "WordPiece" };
+}
+
+function isScored(vocab: unknown): vocab is readonly (readonly [string, number])[] {
+  return (
+    Array.isArray(vocab) &&
+    vocab.every((entry) => Array.isArray(entry) && typeof entry[0] === "string" && Number.isFinite(entry[1]))
+  );
 }
 
 function rewrite(part: unknown, known: Readonly<Record<string, Rewrite>>, kind: string, refuse: Refuse): Json | null {

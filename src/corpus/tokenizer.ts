@@ -1,12 +1,23 @@
 // Text as token ids and back, by a checkpoint's own tokenizer.json: what @huggingface/tokenizers computes exactly, and nothing that it does not.
-import { ExpandError } from "../errors.ts";
+import type { Tokenizer as Library } from "@huggingface/tokenizers";
+import { ExpandError, quote } from "../errors.ts";
 import type { ByteSource } from "../tensor/source.ts";
 import { valueDigest } from "./digest.ts";
+import {
+  marksOf,
+  parseTokenizerFile,
+  type TokenizerFile,
+  unigramOf,
+  unknownOf,
+  vocabulariesOf,
+} from "./tokenizer-file.ts";
 import { exactTokenizer } from "./tokenizer-parts.ts";
 
 export interface Tokenizer {
   /** One more than the largest id. */
   readonly vocabulary: number;
+  /** The same, of the model's own tokens: those that were only added may have no place in the model, where no text has them (a pad token). */
+  readonly ownVocabulary: number;
   /** What begins a document: the begin-of-text token, where the settings or the file's own template add one. */
   readonly beginOfText: number | undefined;
   /**
@@ -16,8 +27,8 @@ export interface Tokenizer {
   readonly endOfText: number | undefined;
   /** Identity of the files it was read from. */
   readonly digest: string;
-  /** Adds nothing; tokens that are written out in the text ("</s>") are recognized, as Python does. */
-  encode(text: string): number[];
+  /** Adds nothing; tokens that are written out in the text ("</s>") are recognized, as Python does. `where` the text is from, for messages. */
+  encode(text: string, where?: string): number[];
   decode(ids: readonly number[]): string;
 }
 
@@ -28,20 +39,16 @@ export interface TokenizerSources {
   readonly config?: ByteSource;
 }
 
-type Json = Readonly<Record<string, unknown>>;
-
 const TOKENIZER = "tokenizer.json";
 const CONFIG = "tokenizer_config.json";
-/** Bytes. The largest in use has some 35 MB. */
-const MAX_FILE = 2 ** 28;
 
-/** The tokenizer among a checkpoint's files, by name. Throws "input" when there is none, with `where` as the place it was looked for. */
+/** The tokenizer among a checkpoint's files, by name. Throws "usage" when there is none, with `where` as the place it was looked for. */
 export async function tokenizerAmong(assets: ReadonlyMap<string, ByteSource>, where: string): Promise<Tokenizer> {
   const [tokenizer, config] = [assets.get(TOKENIZER), assets.get(CONFIG)];
   if (tokenizer === undefined) {
-    throw new ExpandError("input", `has no ${TOKENIZER}, so text cannot be tokenized`, {
+    throw new ExpandError("usage", `holds no ${TOKENIZER}, which turns text into tokens`, {
       at: where,
-      fix: `Name a directory that has it with --tokenizer DIR.`,
+      fix: `Pass --tokenizer FILE, the ${TOKENIZER} of the model.`,
     });
   }
   return openTokenizer(config === undefined ? { tokenizer } : { tokenizer, config });
@@ -49,108 +56,88 @@ export async function tokenizerAmong(assets: ReadonlyMap<string, ByteSource>, wh
 
 /** Throws "damaged" for what is no tokenizer, "unsupported" for one that would not be computed exactly as its authors' library does. */
 export async function openTokenizer({ tokenizer, config }: TokenizerSources): Promise<Tokenizer> {
-  const file = await readJson(tokenizer);
-  const settings = config === undefined ? {} : await readJson(config);
-  const { Tokenizer: Library } = await import("@huggingface/tokenizers");
-  const exact = exactTokenizer(file, tokenizer.name);
-  const library = construct(tokenizer, () => new Library(exact, {}));
-  const encode = (text: string): number[] =>
-    encoded(tokenizer, () => library.encode(text, { add_special_tokens: false }).ids);
-  const around = templateOf(file);
-  const idOf = (name: string): number | undefined => library.token_to_id(name);
-  const begin = named(settings, "bos_token", idOf);
-  const adds = settings.add_bos_token;
+  const { name } = tokenizer;
+  const file = await parseTokenizerFile(tokenizer);
+  const settings = config === undefined ? {} : (await parseTokenizerFile(config)).json;
+  const library = await libraryFor(file, name);
+  const { own, all } = vocabulariesOf(file.json);
   return {
-    vocabulary: vocabularyOf(file),
-    beginOfText: adds === true ? begin : adds === false ? undefined : around.before.map(idOf).at(0),
-    endOfText: named(settings, "eos_token", idOf) ?? around.after.map(idOf).at(0),
-    digest: valueDigest([file, settings]),
-    encode,
+    vocabulary: all,
+    ownVocabulary: own,
+    ...marksOf(file.json, settings, (token) => library.token_to_id(token)),
+    digest: valueDigest([file.json, settings]),
+    encode: (text, where = name) => {
+      const ids = construct(
+        name,
+        (): readonly (number | undefined)[] => library.encode(text, { add_special_tokens: false }).ids,
+      );
+      return ids.map((id) => id ?? refuseText(where));
+    },
     decode: (ids) => (ids.length === 0 ? "" : library.decode([...ids], { clean_up_tokenization_spaces: false })),
   };
 }
 
-async function readJson(source: ByteSource): Promise<Json> {
-  if (source.size > MAX_FILE)
-    throw new ExpandError("unsupported", `has ${source.size} bytes, more than ${MAX_FILE}`, { at: source.name });
-  const data = await source.read(0, source.size);
-  try {
-    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
-  } catch (cause) {
-    throw new ExpandError("damaged", "is not JSON", { at: source.name, fix: "Download the file again.", cause });
+/**
+ * The tokenizer for a model that knows ids below `known`. Throws "usage" where the model's own tokens or what stands around a text are beyond;
+ * an added token that is beyond is refused in the text that has it.
+ */
+export function tokenizerWithin(tokenizer: Tokenizer, known: number, at: string): Tokenizer {
+  const { ownVocabulary, vocabulary, beginOfText = 0, endOfText = 0 } = tokenizer;
+  if (vocabulary <= known) return tokenizer;
+  const fix = "Pass the tokenizer of this model with --tokenizer.";
+  if (ownVocabulary > known)
+    throw new ExpandError("usage", `the tokenizer knows ${ownVocabulary} tokens, the model ${known}`, { at, fix });
+  const mark = Math.max(beginOfText, endOfText);
+  if (mark >= known) {
+    const message = `${quote(tokenizer.decode([mark]))}, token ${mark}, stands around every text, but the model knows ${known}`;
+    throw new ExpandError("usage", message, { at, fix });
   }
-  throw new ExpandError("damaged", "is not a JSON object", { at: source.name, fix: "Download the file again." });
+  const encode = (text: string, where = at): number[] => {
+    const ids = tokenizer.encode(text, where);
+    const beyond = ids.find((id) => id >= known);
+    if (beyond === undefined) return ids;
+    const name = quote(tokenizer.decode([beyond]));
+    throw new ExpandError("input", `holds ${name}, which is token ${beyond}, but the model knows ${known}`, {
+      at: where,
+      fix: `Remove ${name} from the text.`,
+    });
+  };
+  return { ...tokenizer, encode };
+}
+
+/** The library's own, with the parts in place that it computes otherwise. */
+async function libraryFor(file: TokenizerFile, name: string): Promise<Library> {
+  const { Tokenizer: Library } = await import("@huggingface/tokenizers");
+  return construct(name, () => {
+    const exact = exactTokenizer(file.json, name);
+    const library = new Library(exact, unknownOf(file.json));
+    const unigram = unigramOf(file);
+    if (unigram !== undefined && library.model !== null) {
+      library.model.encode = (words: readonly string[]) => words.flatMap((word) => unigram.piecesOf(word));
+      if (unigram.unknown !== undefined) library.model.unk_token_id = unigram.unknown;
+    }
+    return library;
+  });
 }
 
 /** The library throws bare errors for what it does not know. */
-function construct<Made>(source: ByteSource, make: () => Made): Made {
+function construct<Made>(at: string, make: () => Made): Made {
   try {
     return make();
   } catch (cause) {
+    if (cause instanceof ExpandError) throw cause;
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new ExpandError("unsupported", `cannot be read: ${message}`, {
-      at: source.name,
+      at,
       fix: "Tokenize the text elsewhere.",
       cause,
     });
   }
 }
 
-function encoded(source: ByteSource, run: () => readonly (number | undefined)[]): number[] {
-  const ids = construct(source, run);
-  const known = ids.filter((id) => id !== undefined);
-  if (known.length === ids.length) return known;
-  throw new ExpandError("unsupported", "has no token for a part of the text, nor one for what is unknown", {
-    at: source.name,
+function refuseText(at: string): never {
+  throw new ExpandError("unsupported", "has a part that the tokenizer has no token for, nor one for what is unknown", {
+    at,
     fix: "Remove the characters that the model has no token for.",
   });
-}
-
-/** The id of a token that the settings name, as a string or with its properties. */
-function named(settings: Json, key: string, idOf: (name: string) => number | undefined): number | undefined {
-  const value = settings[key];
-  const name = typeof value === "object" && value !== null ? (value as Json).content : value;
-  return typeof name === "string" ? idOf(name) : undefined;
-}
-
-interface Around {
-  readonly before: readonly string[];
-  readonly after: readonly string[];
-}
-
-/** The tokens that the file's own post-processor puts around a text. */
-function templateOf(file: Json): Around {
-  const processors = flattened(file.post_processor);
-  const before: string[] = [];
-  const after: string[] = [];
-  for (const { type, single, cls, sep } of processors) {
-    if (type === "TemplateProcessing" && Array.isArray(single)) {
-      const text = single.findIndex((item: Json) => item.Sequence !== undefined);
-      for (const [at, item] of (single as readonly Json[]).entries()) {
-        const id = (item.SpecialToken as Json | undefined)?.id;
-        if (typeof id === "string") (at < text ? before : after).push(id);
-      }
-    }
-    if (Array.isArray(cls) && typeof cls[0] === "string") before.push(cls[0]);
-    if (Array.isArray(sep) && typeof sep[0] === "string") after.push(sep[0]);
-  }
-  return { before, after };
-}
-
-function flattened(processor: unknown): readonly Json[] {
-  if (typeof processor !== "object" || processor === null) return [];
-  const { type, processors } = processor as Json;
-  return type === "Sequence" && Array.isArray(processors) ? processors.flatMap(flattened) : [processor as Json];
-}
-
-function vocabularyOf(file: Json): number {
-  const vocab = (file.model as Json | undefined)?.vocab;
-  let largest = -1;
-  // An array's ids are its places.
-  if (Array.isArray(vocab)) largest = vocab.length - 1;
-  else
-    for (const id of Object.values((vocab ?? {}) as Record<string, unknown>)) largest = Math.max(largest, Number(id));
-  for (const { id } of (file.added_tokens ?? []) as readonly Json[]) largest = Math.max(largest, Number(id));
-  return largest + 1;
 }

@@ -7,6 +7,7 @@ directories with a tokenizer.json are compared in the same way. Then writes Parq
 has, and reads them back.
 """
 
+import io
 import json
 import pathlib
 import random
@@ -16,6 +17,7 @@ import unicodedata
 
 import pyarrow
 import pyarrow.parquet
+import sentencepiece
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -62,11 +64,75 @@ def word_pieces():
     return tokenizer, trainers.WordPieceTrainer(**SIZE, special_tokens=["[UNK]", "[CLS]", "[SEP]"])
 
 
-def unigram():
+def unigram(normalizer=None, pre_tokenizer=None, special=(), size=700):
     tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    return tokenizer, trainers.UnigramTrainer(**{**SIZE, "vocab_size": 700}, special_tokens=MARKS, unk_token="<unk>")
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer or pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        **{**SIZE, "vocab_size": size + len(special)}, special_tokens=[*MARKS, *special], unk_token="<unk>"
+    )
+    return tokenizer, trainer
+
+
+def known_words():
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer, trainers.WordLevelTrainer(**SIZE, special_tokens=MARKS)
+
+
+def characters(rule):
+    """The map of characters that sentencepiece puts into a model: field 2 of its normalizer's settings, which are its field 3."""
+    model = io.BytesIO()
+    lines = iter(["hello world", "another line of text", "one more of them"] * 30)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=lines,
+        model_writer=model,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        normalization_rule_name=rule,
+        minloglevel=2,
+    )
+    return dict(fields(dict(fields(model.getvalue()))[3]))[2]
+
+
+def fields(message):
+    """Numbers and contents of the fields of a protobuf message."""
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    at = 0
+    while at < len(message):
+        key = varint()
+        length = {0: 0, 1: 8, 5: 4}.get(key & 7)
+        if length is None:
+            length = varint()
+        elif length == 0:
+            varint()
+        yield key >> 3, message[at : at + length]
+        at += length
+
+
+def settle(folder):
+    """tokenizer.json again, with what no trainer sets."""
+    file = folder / "tokenizer.json"
+    settings = json.loads(file.read_text())
+    model = settings["model"]
+    if "bytes" in folder.name and model["type"] == "Unigram":
+        model["byte_fallback"] = True
+    if "ties" in folder.name:
+        # Scores of few digits: many ways to cut a word are equally likely.
+        model["vocab"] = [[piece, round(score, 1)] for piece, score in model["vocab"]]
+    file.write_text(json.dumps(settings))
 
 
 def whole_words(pre_tokenizer, normalizer=None):
@@ -100,9 +166,20 @@ def kinds():
         "words and punctuation": whole_words(
             pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
         ),
-        "unigram": unigram(),
+        "unigram": unigram(normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])),
+        "unigram of whole texts": unigram(normalizers.NFKC(), pre_tokenizers.Metaspace(split=False), size=2000),
+        "unigram with ties": unigram(pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme="first")),
+        "unigram of bare words": unigram(normalizers.Nmt(), pre_tokenizers.Whitespace(), size=300),
+        "unigram with bytes": unigram(special=BYTES),
+        "sentencepiece": unigram(normalizers.Precompiled(characters("nmt_nfkc"))),
+        "sentencepiece without case": unigram(normalizers.Precompiled(characters("nmt_nfkc_cf"))),
+        "known words": known_words(),
         "wordpiece": word_pieces(),
     }
+
+
+def sources():
+    return [(ROOT / name).read_text() for name in ("README.md", "src/README.md", "src/corpus/tokenizer-parts.ts")]
 
 
 def texts():
@@ -124,8 +201,9 @@ def texts():
         "price: $5.00 100% #1 @x ~/.ssh `ls`",
         "\r\nwindows\r\n\x00nul\x1b",
         "a" * 300,
+        *("".join(unit * 37 for unit in units) for units in ("-= ", "─-─", "é中é", ["--- ", "| "], ["ab", " ", "-"])),
+        "Ａ\u0301 ㌔x ﾊﾞ ™\x1eg\u0600a ½\u0308 \u1100\u1161\u0301 ©\u200d",
     ]
-    source = [(ROOT / name).read_text() for name in ("README.md", "src/README.md", "src/corpus/tokenizer-parts.ts")]
     draw = random.Random(7)
     ranges = [(0x20, 0x7F), (0xA0, 0x250), (0x370, 0x530), (0x600, 0x700), (0x900, 0x980), (0x2000, 0x2070)]
     ranges += [(0x2150, 0x2190), (0x3040, 0x3100), (0x4E00, 0x4E80), (0x1F600, 0x1F640), (9, 14), (0x20, 0x21)]
@@ -139,7 +217,7 @@ def texts():
     def noise():
         return "".join(character() for _ in range(draw.randrange(60)))
 
-    return hard + source + [noise() for _ in range(400)]
+    return hard + sources() + [noise() for _ in range(400)]
 
 
 def documents():
@@ -209,12 +287,13 @@ def main(work, directories):
     samples = texts()
     fast = {}
     for name, (tokenizer, trainer) in kinds().items():
-        tokenizer.train_from_iterator([line for text in samples[17:20] for line in text.splitlines()], trainer)
+        tokenizer.train_from_iterator([line for text in sources() for line in text.splitlines()], trainer)
         if name == "llama 2":
             tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
         marks = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"} if name == "llama 2" else {}
         wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks)
         wrapped.save_pretrained(work / name)
+        settle(work / name)
         fast[str(work / name)] = PreTrainedTokenizerFast.from_pretrained(work / name)
     for directory in directories:
         fast[directory] = PreTrainedTokenizerFast(tokenizer_file=f"{directory}/tokenizer.json")

@@ -20,6 +20,7 @@ import { memorySource } from "../../src/tensor/source.ts";
 /** A token for each word: its number, if it is one, else 99. Documents lie between 1 and 2. */
 const WORDS: Tokenizer = {
   vocabulary: 10_000,
+  ownVocabulary: 10_000,
   beginOfText: 1,
   endOfText: 2,
   digest: "words",

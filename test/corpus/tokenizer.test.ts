@@ -1,8 +1,10 @@
 // Token ids of small tokenizers of each kind, what begins and ends a text, and what is refused rather than nearly computed. Python's ids are
 // compared in conformance/corpus.py.
 import t from "tap";
-import { openTokenizer, type Tokenizer, tokenizerAmong } from "../../src/corpus/tokenizer.ts";
+import { readScore } from "../../src/corpus/scores.ts";
+import { openTokenizer, type Tokenizer, tokenizerAmong, tokenizerWithin } from "../../src/corpus/tokenizer.ts";
 import { memorySource } from "../../src/tensor/source.ts";
+import { charsMap } from "./charsmap-builder.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -40,6 +42,21 @@ const PREPENDED = {
     { type: "Replace", pattern: { String: " " }, content: "▁" },
   ],
 };
+
+const WHITESPACE = { type: "Whitespace" };
+const ACUTE = [
+  ["<unk>", 0],
+  ["a", -1],
+  ["ab", -1.5],
+  ["<0xC3>", -5],
+  ["<0xA9>", -5],
+] as const;
+const unigram = (vocab: readonly (readonly [string, number])[], more: Json = {}): Json => ({
+  model: { type: "Unigram", unk_id: 0, vocab, ...more },
+});
+/** Scores of a, b, aa, ab, ba and aab. */
+const scored = (...scores: readonly number[]): Json =>
+  unigram([["<unk>", 0], ...["a", "b", "aa", "ab", "ba", "aab"].map((piece, at) => [piece, scores[at] ?? 0] as const)]);
 
 t.test("byte pairs, words and spaces are those of the library in Rust", async (t) => {
   const cases: readonly (readonly [what: string, file: Json, text: string, ids: readonly number[]])[] = [
@@ -143,6 +160,27 @@ t.test("byte pairs, words and spaces are those of the library in Rust", async (t
       [3, 4, 3, 0],
     ],
     [
+      "whole words",
+      {
+        model: { type: "WordLevel", vocab: numbered("[UNK]", "ab", "c"), unk_token: "[UNK]" },
+        pre_tokenizer: WHITESPACE,
+      },
+      "ab x y c, ab",
+      [1, 0, 0, 2, 0, 1],
+    ],
+    [
+      "whole words, no type",
+      { model: { vocab: numbered("[UNK]", "ab", "c"), unk_token: "[UNK]" }, pre_tokenizer: WHITESPACE },
+      "ab x y c, ab",
+      [1, 0, 0, 2, 0, 1],
+    ],
+    [
+      "what Nmt removes and takes for a space",
+      { model: bpe(numbered("a", " "), []), normalizer: { type: "Nmt" } },
+      "a\u0001\n\u200ba",
+      [0, 1, 1, 0],
+    ],
+    [
       "tokens that are written out",
       { model: LETTERS, pre_tokenizer: BYTE_LEVEL, added_tokens: [special(9, "</s>")] },
       "ab</s>ab",
@@ -150,6 +188,109 @@ t.test("byte pairs, words and spaces are those of the library in Rust", async (t
     ],
   ];
   for (const [what, file, text, ids] of cases) t.same((await open(file)).encode(text), ids, what);
+});
+
+t.test(
+  "where several ways to cut a word are as likely, unigram takes the one that the library in Rust takes",
+  async (t) => {
+    for (const [file, text, ids] of [
+      [scored(-1.2, -1.9, -3.2, -1.4, -3.4, -2.6), "aabaaaa", [1, 4, 1, 1, 1, 1]],
+      [scored(-1.1, -1.3, -1.2, -2.7, -3, -3.2), "baaab", [2, 3, 1, 2]],
+      [scored(-2, -1.3, -2.3, -2.8, -2.8, -1.5), "bbabba", [2, 5, 2, 5]],
+      [unigram(ACUTE), "aéxa", [1, 0, 1]],
+      [unigram(ACUTE), "é é", [0]],
+      [{ ...unigram(ACUTE), pre_tokenizer: WHITESPACE }, "é é", [0, 0]],
+      [unigram(ACUTE, { byte_fallback: true }), "abéa", [2, 3, 4, 1]],
+      [unigram(ACUTE, { byte_fallback: true }), "aéxa", [1, 0, 1]],
+      [{ ...unigram(ACUTE, { byte_fallback: true }), pre_tokenizer: WHITESPACE }, "xyz é", [0, 3, 4]],
+      [unigram(ACUTE), "", []],
+    ] as const) {
+      t.same((await open(file)).encode(text), ids, `${text} ${JSON.stringify(file)}`);
+    }
+  },
+);
+
+t.test("scores are read with the two roundings of the library in Rust", (t) => {
+  for (const [spelling, value] of [
+    ["-14.898619485211565", -14.898619485211563],
+    ["-10.091298258161181", -10.09129825816118],
+    ["-1.2170167444297881", -1.217016744429788],
+    ["0.0", 0],
+    ["-3", -3],
+    ["1e-2", 0.01],
+    ["2.5E+1", 25],
+    ["18446744073709551616", 18446744073709552000],
+    ["1.00000000000000000000001", 1],
+    ["4.9e-324", 5e-324],
+    ["1e-400", 0],
+  ] as const) {
+    t.equal(readScore(spelling), value, spelling);
+  }
+  t.ok(Number.isNaN(readScore("NaN")));
+  t.end();
+});
+
+t.test(
+  "a map of characters is followed by clusters: a short one is replaced whole by what its beginning leads to",
+  async (t) => {
+    const map = charsMap({
+      Ａ: "A",
+      "e\u0301": "é",
+      "™": "TM",
+      "\u0001": "",
+      "½": "1/2",
+      "\r": " ",
+      "\n": " ",
+      "\u0600": "#",
+    });
+    const normalizer = { type: "Precompiled", precompiled_charsmap: map.toString("base64") };
+    const letters = [..."ATMbéx1/2# yﾞ中\u0301\u0308ᄀ", "ᅡ"];
+    const tokenizer = await open({ model: bpe(numbered(...letters), [], { unk_token: "中" }), normalizer });
+    for (const [text, normalized] of [
+      ["Ａ™\u0001b", "ATMb"],
+      ["e\u0301x", "éx"],
+      ["Ａ\u0301", "A"],
+      ["½\u0308", "1/2"],
+      ["™\u0301", "TM"],
+      ["\r\n", " "],
+      ["\u0600A b", "# b"],
+      ["xＡ y", "xA y"],
+      ["中ＡＡ\u0301\u0301", "中AA\u0301\u0301"],
+      ["ᄀ\u1161\u0301", "ᄀ\u1161\u0301"],
+    ] as const) {
+      t.same(
+        tokenizer.encode(text),
+        Array.from(normalized, (letter) => letters.indexOf(letter)),
+        JSON.stringify(text),
+      );
+    }
+  },
+);
+
+t.test("a tokenizer may have added tokens that its model does not know, as long as no text has them", async (t) => {
+  const pad = special(8, "[PAD]");
+  const tokenizer = await open({ model: LETTERS, added_tokens: [pad] });
+  t.same([tokenizer.vocabulary, tokenizer.ownVocabulary], [9, 8]);
+  const within = tokenizerWithin(tokenizer, 8, "model");
+  t.same(within.encode("ab"), [3]);
+  t.throws(() => within.encode("ab[PAD]", "text.txt (byte 7)"), {
+    tag: "input",
+    message: 'text.txt (byte 7): holds "[PAD]", which is token 8, but the model knows 8',
+    fix: 'Remove "[PAD]" from the text.',
+  });
+  t.same(tokenizerWithin(tokenizer, 9, "model").encode("[PAD]"), [8]);
+  const fix = "Pass the tokenizer of this model with --tokenizer.";
+  t.throws(() => tokenizerWithin(tokenizer, 7, "model"), {
+    tag: "usage",
+    message: "model: the tokenizer knows 8 tokens, the model 7",
+    fix,
+  });
+  const ended = await open({ model: LETTERS, added_tokens: [special(8, "<|im_end|>")] }, { eos_token: "<|im_end|>" });
+  t.throws(() => tokenizerWithin(ended, 8, "model"), {
+    tag: "usage",
+    message: 'model: "<|im_end|>", token 8, stands around every text, but the model knows 8',
+    fix,
+  });
 });
 
 const TEMPLATE = {
@@ -199,7 +340,7 @@ t.test("ids decode to their text", async (t) => {
 t.test("a tokenizer that would be computed otherwise than where it was trained is refused", async (t) => {
   const refused: readonly (readonly [file: Json, reason: string])[] = [
     [{}, "has no model"],
-    [{ model: { type: "WordLevel", vocab: {} } }, 'has a model of type "WordLevel"'],
+    [{ model: { type: "Other", vocab: {} } }, 'has a model of type "Other"'],
     [{ model: { ...LETTERS, dropout: 0.1 } }, "drops merges at random"],
     [{ model: { ...LETTERS, continuing_subword_prefix: "##" } }, "marks what continues a word by a prefix"],
     [
@@ -207,10 +348,14 @@ t.test("a tokenizer that would be computed otherwise than where it was trained i
       "joins what is unknown in a word",
     ],
     [
-      { model: { type: "Unigram", vocab: [["a", 0]], byte_fallback: true } },
-      "is unigram with bytes for what is unknown",
+      { model: { type: "Unigram", vocab: [["a", "b"]] } },
+      "has a vocabulary that is no list of tokens with their scores",
     ],
-    [{ model: LETTERS, normalizer: { type: "Precompiled" } }, 'has a normalizer of type "Precompiled"'],
+    [
+      { model: LETTERS, normalizer: { type: "Precompiled" } },
+      "has a Precompiled normalizer without its map of characters",
+    ],
+    [{ model: LETTERS, normalizer: { type: "ByteLevel" } }, 'has a normalizer of type "ByteLevel"'],
     [{ model: LETTERS, normalizer: { type: "Replace", pattern: {} } }, "has a pattern of no known kind"],
     [{ model: LETTERS, pre_tokenizer: { type: "UnicodeScripts" } }, 'has a pre-tokenizer of type "UnicodeScripts"'],
     [{ model: LETTERS, pre_tokenizer: { type: "Punctuation", behavior: "Removed" } }, "splits punctuation as Removed"],
@@ -246,13 +391,32 @@ t.test("what is no tokenizer at all is refused, and one that is not there with w
   });
   t.throws(() => unknown.encode("b"), {
     tag: "unsupported",
-    message: "tokenizer.json: has no token for a part of the text, nor one for what is unknown",
+    message: "tokenizer.json: has a part that the tokenizer has no token for, nor one for what is unknown",
     fix: "Remove the characters that the model has no token for.",
   });
+  const bare = await open(unigram([["a", -1]], { unk_id: null }));
+  t.same(bare.encode("aa"), [0, 0]);
+  t.throws(() => bare.encode("ab", "text.txt (byte 0)"), {
+    message: "text.txt (byte 0): has a part that the tokenizer has no token for, nor one for what is unknown",
+  });
+  for (const [data, message] of [
+    ["", "the map of characters ends early"],
+    ["/////wAA", "the map of characters ends early"],
+    [Buffer.from([4, 0, 0, 0, 0, 4, 0, 0]).toString("base64"), "the map of characters leads out of itself"],
+  ] as const) {
+    const normalizer = { type: "Precompiled", precompiled_charsmap: data };
+    await t.rejects(
+      open({ model: LETTERS, normalizer }).then((opened) => opened.encode("a")),
+      {
+        tag: "unsupported",
+        message: `tokenizer.json: cannot be read: ${message}`,
+      },
+    );
+  }
   await t.rejects(tokenizerAmong(new Map(), "model.gguf"), {
-    tag: "input",
-    message: "model.gguf: has no tokenizer.json, so text cannot be tokenized",
-    fix: "Name a directory that has it with --tokenizer DIR.",
+    tag: "usage",
+    message: "model.gguf: holds no tokenizer.json, which turns text into tokens",
+    fix: "Pass --tokenizer FILE, the tokenizer.json of the model.",
   });
   const assets = new Map([["tokenizer.json", json("tokenizer.json", { model: LETTERS })]]);
   t.same((await tokenizerAmong(assets, "model")).encode("ab"), [3]);

@@ -1,0 +1,115 @@
+// What a tokenizer's files say beside how text is cut into words: which tokens there are, and what stands around a text. Encodes nothing.
+import { ExpandError } from "../errors.ts";
+import type { ByteSource } from "../tensor/source.ts";
+import { readScore, spelledNumbers } from "./scores.ts";
+import { Unigram } from "./unigram.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+
+export interface TokenizerFile {
+  readonly json: Json;
+  readonly text: string;
+}
+
+/** Bytes. The largest in use has some 35 MB. */
+const MAX_FILE = 2 ** 28;
+
+/** Throws "damaged" for what is not a JSON object. */
+export async function parseTokenizerFile(source: ByteSource): Promise<TokenizerFile> {
+  if (source.size > MAX_FILE)
+    throw new ExpandError("unsupported", `has ${source.size} bytes, more than ${MAX_FILE}`, { at: source.name });
+  const data = await source.read(0, source.size);
+  const fix = "Download the file again.";
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(data);
+    const json: unknown = JSON.parse(text);
+    if (typeof json === "object" && json !== null && !Array.isArray(json)) return { json: json as Json, text };
+  } catch (cause) {
+    throw new ExpandError("damaged", "is not JSON", { at: source.name, fix, cause });
+  }
+  throw new ExpandError("damaged", "is not a JSON object", { at: source.name, fix });
+}
+
+/** Of a vocabulary with scores, which no other model has. */
+export function unigramOf({ json, text }: TokenizerFile): Unigram | undefined {
+  const { vocab, unk_id, byte_fallback } = json.model as Json;
+  if (!Array.isArray(vocab)) return undefined;
+  const spelled = spelledNumbers(text) as {
+    readonly model: { readonly vocab: readonly (readonly [string, string])[] };
+  };
+  const pieces = spelled.model.vocab.map(([piece, score]) => [piece, readScore(score)] as const);
+  return new Unigram(pieces, typeof unk_id === "number" ? unk_id : undefined, byte_fallback === true);
+}
+
+/** What the library looks for outside of the file, where a model has whole words only. */
+export function unknownOf({ model }: Json): Json {
+  const { unk_token } = model as Json;
+  return unk_token === undefined ? {} : { unk_token };
+}
+
+/** One more than the largest id: of the model's own tokens, and of all. */
+export function vocabulariesOf({ model, added_tokens }: Json): { readonly own: number; readonly all: number } {
+  const { vocab } = model as Json;
+  // An array's ids are its places.
+  const ids = Array.isArray(vocab) ? [vocab.length - 1] : Object.values((vocab ?? {}) as Json);
+  const own = largest(ids) + 1;
+  const added = ((added_tokens ?? []) as readonly Json[]).map(({ id }) => id);
+  return { own, all: Math.max(own, largest(added) + 1) };
+}
+
+function largest(ids: readonly unknown[]): number {
+  return ids.reduce<number>((most, id) => Math.max(most, Number(id)), -1);
+}
+
+interface Marks {
+  readonly beginOfText: number | undefined;
+  readonly endOfText: number | undefined;
+}
+
+/** What stands around a text, by the settings, else by the file's own template. */
+export function marksOf(file: Json, settings: Json, idOf: (name: string) => number | undefined): Marks {
+  const around = templateOf(file);
+  const begin = named(settings, "bos_token", idOf);
+  const adds = settings.add_bos_token;
+  return {
+    beginOfText: adds === true ? begin : adds === false ? undefined : around.before.map(idOf).at(0),
+    endOfText: named(settings, "eos_token", idOf) ?? around.after.map(idOf).at(0),
+  };
+}
+
+/** The id of a token that the settings name, as a string or with its properties. */
+function named(settings: Json, key: string, idOf: (name: string) => number | undefined): number | undefined {
+  const value = settings[key];
+  const name = typeof value === "object" && value !== null ? (value as Json).content : value;
+  return typeof name === "string" ? idOf(name) : undefined;
+}
+
+interface Around {
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+}
+
+/** The tokens that the file's own post-processor puts around a text. */
+function templateOf(file: Json): Around {
+  const processors = flattened(file.post_processor);
+  const before: string[] = [];
+  const after: string[] = [];
+  for (const { type, single, cls, sep } of processors) {
+    if (type === "TemplateProcessing" && Array.isArray(single)) {
+      const text = single.findIndex((item: Json) => item.Sequence !== undefined);
+      for (const [at, item] of (single as readonly Json[]).entries()) {
+        const id = (item.SpecialToken as Json | undefined)?.id;
+        if (typeof id === "string") (at < text ? before : after).push(id);
+      }
+    }
+    if (Array.isArray(cls) && typeof cls[0] === "string") before.push(cls[0]);
+    if (Array.isArray(sep) && typeof sep[0] === "string") after.push(sep[0]);
+  }
+  return { before, after };
+}
+
+function flattened(processor: unknown): readonly Json[] {
+  if (typeof processor !== "object" || processor === null) return [];
+  const { type, processors } = processor as Json;
+  return type === "Sequence" && Array.isArray(processors) ? processors.flatMap(flattened) : [processor as Json];
+}
