@@ -18,7 +18,7 @@ export function trainingDone({ training, report, mask, files, alsoTrained = [] }
     lines.push(`Trained as well, outside of the new blocks: ${listed(alsoTrained.map(code), 8)}.`, "");
   }
   if (training === undefined) return [...lines, "On what and how is not written down here.", ""];
-  const { steps, tokens, batch, accumulate, context, schedule, decay, clip, dtype, loss } = training;
+  const { steps, tokens, batch, accumulate, context, schedule, decay, clip, dtype, computed = dtype, loss } = training;
   const corpora = training.corpora.map(
     ({ name, weight }) => `${code(name)}${weight === undefined ? "" : ` (weight ${weight})`}`,
   );
@@ -28,7 +28,7 @@ export function trainingDone({ training, report, mask, files, alsoTrained = [] }
     ["learning rate", `${schedule.peak}, ${plain(schedule.kind)}, ${count(schedule.warmup)} steps of warm-up`],
     [
       "AdamW",
-      `weight decay ${decay}; gradients ${clip === undefined ? "not clipped" : `clipped to norm ${clip}`}; ${plain(dtype)}`,
+      `weight decay ${decay}; gradients ${clip === undefined ? "not clipped" : `clipped to norm ${clip}`}; ${plain(computed)}`,
     ],
     ["loss of training", `${nats(loss.first)} in the first twentieth of the steps, ${nats(loss.last)} in the last`],
   ];

@@ -11,7 +11,7 @@ import { elementCount } from "../tensor/dtype.ts";
 import { replaceFile } from "../training/durable.ts";
 import { checkIdentity } from "../training/identity.ts";
 import { Metrics } from "../training/metrics.ts";
-import type { Recipe } from "../training/recipe.ts";
+import { computedIn, type Recipe } from "../training/recipe.ts";
 import { trainingPage } from "../training/report/page.ts";
 import { runSteps } from "../training/run.ts";
 import { type Progress, readState, type SavedState } from "../training/state.ts";
@@ -158,14 +158,17 @@ async function* writeAndProve(
 }
 
 /** What the summary says of a recipe and how far it went. */
-function outlineOf({ batch, accumulate, context, dtype, clip, schedule, adam }: Recipe, progress: Progress) {
+function outlineOf(recipe: Recipe, progress: Progress) {
+  const { batch, accumulate, context, dtype, clip, schedule, adam } = recipe;
   const { kind, peak, warmup } = schedule;
+  const computed = computedIn(recipe);
   return {
     steps: progress.step,
     tokens: progress.tokens,
     seconds: progress.seconds,
     ...{ batch, accumulate, context, dtype, decay: adam.decay, schedule: { kind, peak, warmup } },
     ...(clip === undefined ? {} : { clip }),
+    ...(computed === dtype ? {} : { computed }),
   };
 }
 

@@ -9,10 +9,13 @@ import type { ByteSource } from "../tensor/source.ts";
 const CHUNK = 2 ** 20;
 
 /** f32 values (little-endian) to bytes of another type. */
-type Encode = (values: Float32Array, bytes: Uint8Array, name: string) => void;
+type Encode = (values: Float32Array, bytes: Uint8Array) => void;
 
-/** From here on the nearest f16 is an infinity: halfway between the largest one and what would come after it. */
-const F16_END = 65520;
+/** From here on the nearest value is an infinity: halfway between the largest one and what would come after it. */
+const ENDS: Partial<Record<Dtype, { readonly end: number; readonly largest: number }>> = {
+  F16: { end: 65520, largest: 65504 },
+  BF16: { end: (2 - 2 ** -8) * 2 ** 127, largest: (2 - 2 ** -7) * 2 ** 127 },
+};
 
 const ENCODERS: Partial<Record<Dtype, Encode>> = {
   F32: (values, bytes) => bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
@@ -23,11 +26,7 @@ const ENCODERS: Partial<Record<Dtype, Encode>> = {
     });
   },
   BF16: (values, bytes) => halves(values, bytes, toBf16),
-  F16: (values, bytes, name) => {
-    const beyond = values.find((value) => Number.isFinite(value) && Math.abs(value) >= F16_END);
-    if (beyond !== undefined) throw tooLarge(name, beyond);
-    halves(values, bytes, toF16);
-  },
+  F16: (values, bytes) => halves(values, bytes, toF16),
 };
 
 /** The tensor `values` (F32) as `dtype`, cast whenever it is read. Throws "bug" for a type that nothing is trained in. */
@@ -49,7 +48,8 @@ export function castTensor(name: string, values: TensorRef, dtype: Dtype): Tenso
       for (let done = 0; done < count; done += CHUNK) {
         const part = new Float32Array(Math.min(CHUNK, count - done));
         await decodeInto(values, first + done, part);
-        encode(part, target.subarray(done * width, (done + part.length) * width), name);
+        refuseBeyond(name, part, dtype);
+        encode(part, target.subarray(done * width, (done + part.length) * width));
       }
       return target.subarray(offset - first * width, offset - first * width + length);
     },
@@ -57,10 +57,15 @@ export function castTensor(name: string, values: TensorRef, dtype: Dtype): Tenso
   return { kind: "stored", dtype, shape: values.shape, bytes, source, offset: 0 };
 }
 
-function tooLarge(name: string, value: number): ExpandError {
-  return new ExpandError("output", `a trained value is ${value}, and F16 ends at 65504`, {
+/** A value that is not finite, or that the type could only store as an infinity. */
+function refuseBeyond(name: string, values: Float32Array, dtype: Dtype): void {
+  const { end, largest } = ENDS[dtype] ?? { end: Number.POSITIVE_INFINITY };
+  const beyond = values.find((value) => !(Math.abs(value) < end));
+  if (beyond === undefined) return;
+  const why = Number.isFinite(beyond) ? `, and ${dtype} ends at ${largest}` : "";
+  throw new ExpandError("output", `a trained value is ${beyond}${why}`, {
     at: name,
-    fix: "Train again with a lower --lr or more --decay, or from a checkpoint in BF16 or F32.",
+    fix: "Train again with a lower --lr or more --decay, or from a checkpoint in F32.",
   });
 }
 
@@ -82,7 +87,7 @@ export function toF16(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const rest = bits & 0x7fffffff;
   if (rest > 0x7f800000) return sign | 0x7e00;
-  // F16_END.
+  // ENDS.F16.
   if (rest >= 0x477ff000) return sign | 0x7c00;
   if (rest >= 0x38800000) {
     const rounded = rest + 0xfff + ((rest >>> 13) & 1);

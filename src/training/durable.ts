@@ -40,13 +40,25 @@ export function textPlan(name: string, text: string): FilePlan {
   return { name, size: data.length, segments: [{ kind: "copy", to: 0, length: data.length, source, from: 0 }] };
 }
 
-/** Small text that need not outlive a crash of the machine, and is never seen half-written. */
+/** Small text that is never seen half-written: a crash of the machine leaves this one or the one before it. */
 export function replaceFile(file: string, text: string): void {
+  const aside = `${file}.new`;
   try {
-    const aside = `${file}.new`;
     fs.writeFileSync(aside, text);
+    syncFile(aside);
     fs.renameSync(aside, file);
   } catch (error) {
+    fs.rmSync(aside, { force: true });
     throw outputFailure(error, file);
+  }
+}
+
+/** What was written to the file is on the disk when it returns. */
+export function syncFile(file: string): void {
+  const handle = fs.openSync(file, "r+");
+  try {
+    fs.fsyncSync(handle);
+  } finally {
+    fs.closeSync(handle);
   }
 }

@@ -23,9 +23,20 @@ export async function* evaluateAll({ evaluations, ...options }: EvaluationOption
     if (measured.tokens === 0)
       throw new ExpandError("input", `--eval ${name} holds no text`, { fix: "Name a file that holds text." });
     const loss = measured.sum / measured.tokens;
+    if (!Number.isFinite(loss)) throw notFinite(name, loss, step);
     options.metrics.add([{ kind: "evaluation", step, name, loss, tokens: measured.tokens }]);
     yield { kind: "evaluation", step, name, loss };
   }
+}
+
+function notFinite(name: string, loss: number, step: number): ExpandError {
+  return new ExpandError("input", `the loss on --eval ${name} is ${loss}`, {
+    at: `step ${step}`,
+    fix:
+      step === 0
+        ? "Look at the weights of the model: nothing has been trained yet."
+        : "Start again (--no-resume) with a lower --lr.",
+  });
 }
 
 /** From the start of the corpus, the same tokens every time. Undefined when the signal fired. */

@@ -5,10 +5,14 @@ import type { Recipe } from "./recipe.ts";
 /** Values that must be equal for a run to go on, by what the user calls them. */
 export type Identity = Readonly<Record<string, string | number>>;
 
-/** `model`, `mask` and `corpus` are digests of what is trained, of which tensors, and on what. */
+/** Texts may be added and left out; one that stays must stay the same, or what was measured before and after would be of two texts. */
+const OPTIONAL = "--eval";
+
+/** `model`, `mask` and `corpus` are digests of what is trained, of which tensors, and on what; `evaluations` those of texts, by name. */
 export function identityOf(
   recipe: Recipe,
   digests: { readonly [what in "model" | "mask" | "corpus"]: string },
+  evaluations: Readonly<Record<string, string>> = {},
 ): Identity {
   const { schedule, adam } = recipe;
   return {
@@ -32,13 +36,15 @@ export function identityOf(
     "--device": recipe.device,
     "--layout": recipe.layout,
     "--checkpointing": String(recipe.checkpointing),
+    ...Object.fromEntries(Object.entries(evaluations).map(([name, digest]) => [`${OPTIONAL} ${name}`, digest])),
+    ...(Object.keys(evaluations).length === 0 ? {} : { [`${OPTIONAL}-tokens`]: recipe.evaluationTokens }),
   };
 }
 
 /** Throws "usage" with every option that is not what it was. */
 export function checkIdentity(at: string, earlier: Identity, now: Identity): void {
   const names = [...new Set([...Object.keys(earlier), ...Object.keys(now)])].filter(
-    (name) => earlier[name] !== now[name],
+    (name) => earlier[name] !== now[name] && !(name.startsWith(OPTIONAL) && !(name in earlier && name in now)),
   );
   if (names.length === 0) return;
   const list = names.map((name) => {

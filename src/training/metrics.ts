@@ -1,7 +1,8 @@
-// What happened in a run, one JSON object a line, appended as it happens. Never loses a line that was complete, never keeps half of one.
+// What happened in a run, one JSON object a line, appended as it happens. Never loses a line that a saved state counts, never keeps half of
+// one.
 import fs from "node:fs";
-import path from "node:path";
-import { replaceFile } from "./durable.ts";
+import { outputFailure } from "../storage/failure.ts";
+import { replaceFile, syncFile } from "./durable.ts";
 import type { Recipe } from "./recipe.ts";
 
 /** One line of metrics.jsonl. Steps count from 1; an evaluation or update at step n is after n steps. */
@@ -61,7 +62,6 @@ export class Metrics {
   static open(file: string, head: MetricsHead, step: number): Metrics {
     const earlier = step === 0 ? [] : readMetrics(file).filter((line) => line.step <= step);
     const text = [head, ...earlier].map((line) => `${JSON.stringify(line)}\n`).join("");
-    fs.mkdirSync(path.dirname(file), { recursive: true });
     replaceFile(file, text);
     return new Metrics(file, head, earlier);
   }
@@ -73,8 +73,21 @@ export class Metrics {
 
   add(lines: readonly Metric[]): void {
     if (lines.length === 0) return;
-    fs.appendFileSync(this.file, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    try {
+      fs.appendFileSync(this.file, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    } catch (error) {
+      throw outputFailure(error, this.file);
+    }
     this.#lines.push(...lines);
+  }
+
+  /** When it returns, a crash of the machine leaves every line. */
+  sync(): void {
+    try {
+      syncFile(this.file);
+    } catch (error) {
+      throw outputFailure(error, this.file);
+    }
   }
 
   get lines(): readonly Metric[] {

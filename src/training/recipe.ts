@@ -112,7 +112,12 @@ type Bound = readonly [option: keyof RecipeOptions, flag: string, bound: string,
 
 const BOUNDS: readonly Bound[] = [
   ["epochs", "--epochs", "above 0", (value) => value > 0],
-  ["rate", "--lr", "above 0", (value) => value > 0],
+  ["rate", "--lr", "above 0", (value) => value > 0 && value < Number.POSITIVE_INFINITY],
+  ["decay", "--decay", "from 0 up", (value) => value >= 0 && value < Number.POSITIVE_INFINITY],
+  ["clip", "--clip", "from 0 up", (value) => value >= 0],
+  ["warmup", "--warmup", "from 0 up", (value) => value >= 0],
+  // 0 would make no number of a weight that has never had a gradient: 0 / (0 + 0).
+  ["epsilon", "--epsilon", "above 0", (value) => value > 0],
   ["beta1", "--beta1", "from 0 up and below 1", (value) => value >= 0 && value < 1],
   ["beta2", "--beta2", "from 0 up and below 1", (value) => value >= 0 && value < 1],
 ];
@@ -184,6 +189,11 @@ export function recipeOf(options: RecipeOptions, cut: Cut, epochTokens: number |
     evaluationTokens: options.evaluationTokens ?? Math.min(32_768, Math.max(4096, Math.round((steps * perStep) / 25))),
     saveEvery: options.saveEvery ?? part(10),
   };
+}
+
+/** What products are computed in: onnxruntime has none of f16 for the CPU, and takes the casts to it out again. */
+export function computedIn({ dtype, device }: Pick<Recipe, "dtype" | "device">): Recipe["dtype"] {
+  return device === "cpu" ? "f32" : dtype;
 }
 
 export function tokensPerStep({ batch, accumulate, context }: Cut): number {

@@ -5,14 +5,14 @@ import type { Run, RunOptions } from "../events.ts";
 import type { Shape } from "../tensor/dtype.ts";
 import type { TensorRef } from "../tensor/reference.ts";
 import { evaluateAll } from "./evaluations.ts";
-import { checkStep } from "./faults.ts";
+import { checkState, checkStep } from "./faults.ts";
 import { Feed, type StepBatches } from "./feed.ts";
 import type { Identity } from "./identity.ts";
 import type { Metric, Metrics } from "./metrics.ts";
 import { learningRate } from "./optimizer/schedule.ts";
 import type { Recipe } from "./recipe.ts";
 import { type Progress, type SavedState, writeState } from "./state.ts";
-import type { StepResult, Trainer } from "./step/trainer.ts";
+import type { Fault, StepResult, Trainer } from "./step/trainer.ts";
 import { blockUpdates } from "./updates.ts";
 
 export interface TrainingOptions extends RunOptions {
@@ -49,6 +49,14 @@ export async function* runSteps(options: TrainingOptions): Run<Progress> {
   } finally {
     await loop.close();
   }
+}
+
+/** What is known of a step beside its result. */
+interface Taken {
+  readonly taken: StepBatches | undefined;
+  readonly rate: number;
+  readonly seconds: number;
+  readonly fault: Fault | undefined;
 }
 
 class TrainingLoop {
@@ -103,7 +111,8 @@ class TrainingLoop {
     );
     const seconds = (performance.now() - started) / 1000 / count;
     for (const [at, result] of results.entries()) {
-      this.#take(result, steps[at], rates[at] ?? 0, seconds);
+      const fault = await this.#faultOf(result, steps[at]);
+      this.#take(result, { taken: steps[at], rate: rates[at] ?? 0, seconds, fault });
       const { step } = this.#progress;
       yield {
         kind: "step",
@@ -118,12 +127,20 @@ class TrainingLoop {
     }
   }
 
+  /** Where a loss that is not finite comes from. That this cannot be found out must not hide that it is not. */
+  async #faultOf({ loss }: StepResult, taken: StepBatches | undefined): Promise<Fault | undefined> {
+    if (Number.isFinite(loss) || taken === undefined) return undefined;
+    return this.#options.trainer.trace(taken.batches).catch(() => undefined);
+  }
+
   /** Counts one step. Throws where its numbers are not finite. */
-  #take(result: StepResult, taken: StepBatches | undefined, rate: number, seconds: number): void {
-    const { metrics, blockOf } = this.#options;
+  #take(result: StepResult, { taken, rate, seconds, fault }: Taken): void {
+    const { metrics, blockOf, recipe } = this.#options;
     const { step, tokens, skipped, seconds: before } = this.#progress;
     this.#skippedInRow = result.skipped ? this.#skippedInRow + 1 : 0;
-    checkStep(result, step + 1, taken?.batches ?? [], blockOf, this.#skippedInRow);
+    const { dtype } = recipe;
+    const batches = taken?.batches ?? [];
+    checkStep(result, { step: step + 1, batches, dtype, blockOf, skippedInRow: this.#skippedInRow, fault });
     this.#progress = {
       step: step + 1,
       tokens: tokens + result.tokens,
@@ -167,9 +184,12 @@ class TrainingLoop {
     const { step } = this.#progress;
     if (step === 0 || step === this.#savedStep) return;
     const state = await trainer.state();
+    checkState(state, step, blockOf);
     if (!metrics.has("update", step)) {
       metrics.add([{ kind: "update", step, blocks: await blockUpdates(base, state.weights, blockOf) }]);
     }
+    // A state is never ahead of what is on the disk of its metrics.
+    metrics.sync();
     await writeState(directory, this.#shapes, { identity, progress: this.#progress, trainer: state });
     this.#savedStep = step;
     this.#savedAt = performance.now();

@@ -44,6 +44,9 @@ interface StateFile extends Progress {
   readonly trainer: Omit<TrainerState, (typeof PARTS)[number]>;
 }
 
+/** What is written: CRC-32 of the rest as JSON, because another digit would be believed. */
+type SealedState = StateFile & { readonly seal: number };
+
 export interface SavedState {
   readonly identity: Identity;
   readonly progress: Progress;
@@ -89,10 +92,15 @@ export async function writeState(
   await writeDurably(directory, plan);
   const crc = await checksum(plannedSource(plan));
   const state: StateFile = { schema: STATE_SCHEMA, identity, ...progress, file, crc, trainer: rest };
-  await writeDurably(directory, textPlan(STATE_FILE, `${JSON.stringify(state, null, 2)}\n`));
+  const sealed: SealedState = { ...state, seal: sealOf(state) };
+  await writeDurably(directory, textPlan(STATE_FILE, `${JSON.stringify(sealed, null, 2)}\n`));
   for (const name of fs.readdirSync(directory)) {
     if (name.startsWith("step-") && name !== file) fs.rmSync(path.join(directory, name), { force: true });
   }
+}
+
+function sealOf(state: Partial<StateFile>): number {
+  return crc32(JSON.stringify(state));
 }
 
 function tensorsOf(
@@ -149,8 +157,9 @@ function broken(at: string, message: string, tag: ExpandError["tag"], cause?: un
 
 function parseState(file: string): StateFile {
   let state: Partial<StateFile>;
+  let seal: number | undefined;
   try {
-    state = JSON.parse(fs.readFileSync(file, "utf8")) as Partial<StateFile>;
+    ({ seal, ...state } = JSON.parse(fs.readFileSync(file, "utf8")) as Partial<SealedState>);
   } catch {
     throw broken(file, "is not JSON", "damaged");
   }
@@ -163,5 +172,6 @@ function parseState(file: string): StateFile {
   if (!isWhole || typeof tensors !== "string" || path.basename(tensors) !== tensors) {
     throw broken(file, "lacks a part of the state", "damaged");
   }
+  if (sealOf(state) !== seal) throw broken(file, "is not what was saved: its checksum differs", "damaged");
   return state as StateFile;
 }

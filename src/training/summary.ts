@@ -20,7 +20,10 @@ export interface TrainingSummary {
   readonly decay: number;
   /** Absent where gradients were not clipped. */
   readonly clip?: number;
+  /** Of products of matrices, as asked. */
   readonly dtype: string;
+  /** What they were computed in, where that is not what was asked. */
+  readonly computed?: string;
   /** Mean losses over the first and the last twentieth of the steps, in nats. */
   readonly loss: { readonly first: number; readonly last: number };
   /** Mean losses on texts, in nats, before and after. */

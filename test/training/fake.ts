@@ -3,7 +3,7 @@ import type { Batch } from "../../src/corpus/batch.ts";
 import type { Corpus } from "../../src/corpus/corpus.ts";
 import type { Cursor } from "../../src/corpus/cursor.ts";
 import { cutOf, type Recipe, type RecipeOptions, recipeOf } from "../../src/training/recipe.ts";
-import type { StepResult, Trainer, TrainerState } from "../../src/training/step/trainer.ts";
+import type { Fault, StepResult, Trainer, TrainerState } from "../../src/training/step/trainer.ts";
 
 export const SHAPES: ReadonlyMap<string, readonly number[]> = new Map([
   ["blocks.1.weight", [4, 3]],
@@ -24,8 +24,10 @@ function fresh(from: number): Values {
   );
 }
 
-/** Steps whose results are changed before they are told. */
-export type Faults = (step: number) => Partial<StepResult> | undefined;
+/** Steps whose results are changed before they are told; `weights` is what such a step makes of every weight. */
+export type Faults = (
+  step: number,
+) => (Partial<StepResult> & { readonly fault?: Fault; readonly weights?: number }) | undefined;
 
 export class FakeTrainer implements Trainer {
   readonly parameters = [...SHAPES].map(([name, shape]) => ({ name, shape }));
@@ -59,12 +61,19 @@ export class FakeTrainer implements Trainer {
     }
     const tokens = batches.reduce((total, { labels }) => total + labels.length, 0);
     const result = { loss: 3 / this.#step, tokens, norm: 1, skipped: false, finite: true };
-    return { ...result, ...this.#faults(this.#step) };
+    const { fault, weights, ...changed } = this.#faults(this.#step) ?? {};
+    if (weights !== undefined) for (const values of this.#weights.values()) values.fill(weights);
+    return { ...result, ...changed };
   }
 
   async loss(batch: Batch): Promise<{ readonly sum: number; readonly tokens: number }> {
     const weight = this.#weights.get("blocks.3.weight")?.[0] ?? 0;
     return { sum: batch.ids.length * (2 + weight), tokens: batch.ids.length };
+  }
+
+  /** What a fault says, where it says something. */
+  async trace(): Promise<Fault | undefined> {
+    return this.#faults(this.#step)?.fault;
   }
 
   async state(): Promise<TrainerState> {

@@ -7,7 +7,7 @@ import { ExpandError } from "../../src/errors.ts";
 import { finish, type RunEvent } from "../../src/events.ts";
 import { checkIdentity, identityOf } from "../../src/training/identity.ts";
 import { type Metric, Metrics } from "../../src/training/metrics.ts";
-import { cutOf, limitOf, recipeOf } from "../../src/training/recipe.ts";
+import { computedIn, cutOf, limitOf, recipeOf } from "../../src/training/recipe.ts";
 import { runSteps, type TrainingOptions } from "../../src/training/run.ts";
 import { readState } from "../../src/training/state.ts";
 import { transpileProgram } from "../transpiled.ts";
@@ -183,27 +183,51 @@ t.test("a text without tokens is refused", async (t) => {
   t.equal(error.fix, "Name a file that holds text.");
 });
 
-const FAULTS = [
+interface FaultCase {
+  readonly title: string;
+  readonly fault: ReturnType<Faults>;
+  readonly message: string;
+  readonly fix?: string;
+}
+
+const FAULTS: readonly FaultCase[] = [
   {
     title: "a loss that is not a number",
-    fault: { finite: false, loss: Number.NaN, firstBad: "loss" },
+    fault: { finite: false, loss: Number.NaN },
     message: "step 6: the loss is NaN. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
   },
   {
-    title: "a gradient of a block that is not finite",
-    fault: { finite: false, norm: Number.POSITIVE_INFINITY, firstBad: "blocks.3.weight" },
+    title: "a loss that is not a number since a block",
+    fault: { finite: false, loss: Number.NaN, fault: { tensors: ["norm.weight", "blocks.2.up", "blocks.2.down"] } },
     message:
-      "step 6: a gradient is not finite; first in block 3 (blocks.3.weight). The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
+      "step 6: the loss is NaN: values stop being finite in block 2. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
+  },
+  {
+    title: "a loss that is not a number since a weight outside of the blocks",
+    fault: { finite: false, loss: Number.NaN, fault: { tensors: ["embed", "position"], broken: "embed" } },
+    message:
+      "step 6: the loss is NaN: values stop being finite outside of the blocks (embed, position), whose weight embed is not finite itself. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
+    fix: "Look at this weight and at these documents, or start again (--no-resume) with a lower --lr.",
+  },
+  {
+    title: "gradients of blocks that are not finite: the last block, where they come first",
+    fault: {
+      finite: false,
+      norm: Number.POSITIVE_INFINITY,
+      bad: ["embed.weight", "blocks.10.weight", "blocks.3.weight"],
+    },
+    message:
+      "step 6: a gradient is not finite; first, from the loss back, in block 10 (blocks.10.weight). The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
   },
   {
     title: "a gradient outside of the blocks that is not finite",
-    fault: { finite: false, norm: Number.NaN, firstBad: "norm.weight" },
+    fault: { finite: false, norm: Number.NaN, bad: ["norm.weight"] },
     message:
-      "step 6: a gradient is not finite; first in norm.weight. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
+      "step 6: a gradient is not finite; first, from the loss back, in norm.weight. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
   },
 ];
 
-for (const { title, fault, message } of FAULTS) {
+for (const { title, fault, message, fix } of FAULTS) {
   t.test(`${title} stops the run, with step, documents and block; the state before stays`, async (t) => {
     const recipe = fakeRecipe({ steps: 9, every: 5, saveEvery: 4, accumulate: 2 });
     const { options, directory } = await setting(t.testdir(), 9, { recipe }, (step) =>
@@ -211,11 +235,51 @@ for (const { title, fault, message } of FAULTS) {
     );
     const error = await failure(finish(runSteps(options)));
     t.equal(error.message, message);
-    t.equal(error.fix, "Look at these documents, lower --lr, or train in f32; the state before is kept.");
+    t.equal(error.fix, fix ?? "Look at these documents, or start again (--no-resume) with a lower --lr.");
     t.equal(error.exitCode, 3);
     t.equal((await readState(directory))?.progress.step, 4);
   });
 }
+
+t.test("a weight that is no longer finite is never saved", async (t) => {
+  const recipe = fakeRecipe({ steps: 9, every: 5, saveEvery: 4 });
+  const { options, directory } = await setting(t.testdir(), 9, { recipe }, (step) =>
+    step === 8 ? { weights: Number.POSITIVE_INFINITY } : undefined,
+  );
+  const error = await failure(finish(runSteps(options)));
+  t.equal(error.message, "step 8: a weight is no longer finite, in block 1 (blocks.1.weight)");
+  t.equal(error.fix, "Start again (--no-resume) with a lower --lr.");
+  t.equal(error.exitCode, 3);
+  t.equal((await readState(directory))?.progress.step, 4);
+});
+
+t.test("a measured loss that is not finite stops the run", async (t) => {
+  const evaluations = [{ name: "prose", corpus: fakeCorpus(2, 4, 3) }];
+  for (const [at, fix] of [
+    [0, "Look at the weights of the model: nothing has been trained yet."],
+    [5, "Start again (--no-resume) with a lower --lr."],
+  ] as const) {
+    const faults: Faults = (step) => (step === at ? { weights: Number.NaN } : undefined);
+    const { options, trainer } = await setting(t.testdir({ [at]: {} }), 9, { evaluations }, faults);
+    if (at === 0)
+      await trainer.load({
+        ...(await trainer.state()),
+        weights: new Map([["blocks.3.weight", Float32Array.of(Number.NaN)]]),
+      });
+    const error = await failure(finish(runSteps(options)));
+    t.equal(error.message, `step ${at}: the loss on --eval prose is NaN`);
+    t.equal(error.fix, fix);
+  }
+});
+
+t.test("metrics that cannot be written are said so", async (t) => {
+  const { options } = await setting(t.testdir(), 9);
+  fs.rmSync(options.metrics.file);
+  fs.mkdirSync(options.metrics.file);
+  const error = await failure(finish(runSteps(options)));
+  t.equal(error.message, `${options.metrics.file}: cannot be written (EISDIR)`);
+  t.equal(error.tag, "output");
+});
 
 t.test("more documents than four are counted", async (t) => {
   const recipe = fakeRecipe({ steps: 9, accumulate: 6 });
@@ -235,7 +299,7 @@ t.test("under f16, steps that are skipped are counted, and a run that skips for 
   const all = await setting(t.testdir({ b: {} }), 90, {}, () => skip);
   const error = await failure(finish(runSteps(all.options)));
   t.equal(error.message, "step 50: 50 steps in a row had gradients that are not finite in f16");
-  t.equal(error.fix, "Train in f32 or bf16 (--dtype), or lower --lr.");
+  t.equal(error.fix, "Start again (--no-resume) in f32 or bf16 (--dtype), or with a lower --lr.");
 });
 
 t.test("a corpus that ends before the run does is refused", async (t) => {
@@ -268,6 +332,11 @@ t.test("a state that is not one of ours, or is broken, is refused with the way o
     ['{"schema":"other/1"}', 'expected "schema": "expand-checkpoint/training-state/1", found "other/1"', "input"],
     ["{", "is not JSON", "damaged"],
     ['{"schema":"expand-checkpoint/training-state/1","step":4}', "lacks a part of the state", "damaged"],
+    [
+      '{"schema":"expand-checkpoint/training-state/1","step":4,"crc":1,"identity":{},"trainer":{},"file":"step-4.safetensors"}',
+      "is not what was saved: its checksum differs",
+      "damaged",
+    ],
   ] as const;
   for (const [text, message, tag] of cases) {
     const directory = t.testdir({ "state.json": text });
@@ -282,6 +351,11 @@ t.test("a saved state with one other bit, cut short, or gone is refused with the
   const { options, directory } = await setting(t.testdir(), 2);
   await finish(runSteps(options));
   const [name = ""] = fs.readdirSync(directory).filter((each) => each.startsWith("step-"));
+  const json = path.join(directory, "state.json");
+  const text = fs.readFileSync(json, "utf8");
+  fs.writeFileSync(json, text.replace('"step": 2,', '"step": 3,'));
+  t.equal((await failure(readState(directory))).message, `${json}: is not what was saved: its checksum differs`);
+  fs.writeFileSync(json, text);
   const file = path.join(directory, name);
   const saved = fs.readFileSync(file);
   const flipped = Buffer.from(saved);
@@ -313,6 +387,29 @@ t.test("a run goes on only with the options it was started with, and the others 
   );
   t.equal(error.fix, "Give the options of that run to go on with it, or --no-resume to start again.");
   t.equal(error.tag, "usage");
+});
+
+t.test("a text that was measured must stay the same; others may come and go", async (t) => {
+  const recipe = fakeRecipe({ steps: 9 });
+  const digests = { model: "a".repeat(64), mask: "b".repeat(64), corpus: "c".repeat(64) };
+  const measured = (texts: Record<string, string>, tokens = 100) =>
+    identityOf({ ...recipe, evaluationTokens: tokens }, digests, texts);
+  const [held, other] = ["1".repeat(64), "2".repeat(64)];
+  checkIdentity("out", measured({ held }), measured({ held, prose: other }));
+  checkIdentity("out", measured({ held }), measured({}, 7));
+  for (const [now, what] of [
+    [measured({ held: other }), "--eval held is another"],
+    [measured({ held }, 7), "--eval-tokens was 100 and is 7"],
+  ] as const) {
+    const error = await failure((async () => checkIdentity("out", measured({ held }), now))());
+    t.equal(error.message, `out: holds a run that was started otherwise: ${what}`);
+  }
+});
+
+t.test("what is computed is said as it is", async (t) => {
+  t.equal(computedIn({ dtype: "f16", device: "cpu" }), "f32");
+  t.equal(computedIn({ dtype: "f16", device: "cuda" }), "f16");
+  t.equal(computedIn({ dtype: "bf16", device: "cuda" }), "bf16");
 });
 
 t.test("defaults are the paper's, scaled to the length of the run", async (t) => {

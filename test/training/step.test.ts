@@ -262,7 +262,7 @@ for (const layout of ["host", "graph", "loop", "offload"] as const) {
         await trainer.load({ ...state, scale: { scale: 2 ** 127, good: 7 } });
         const before = await snapshot(trainer);
         const [first] = await trainer.run([[batchOf(1)]], [1e-2]);
-        t.match(first, { finite: false, skipped: true, scale: 2 ** 127, tokens: 10, firstBad: /^model\.layers\.2\./ });
+        t.match(first, { finite: false, skipped: true, scale: 2 ** 127, tokens: 10, bad: [/^model\.layers\.2\./] });
         t.equal(difference(before, await snapshot(trainer)), 0);
         t.same((await trainer.state()).scale, { scale: 2 ** 126, good: 0 });
         await trainer.load({ ...(await trainer.state()), scale: { scale: 2 ** 127, good: 7 } });
@@ -296,7 +296,7 @@ for (const layout of ["host", "graph", "loop", "offload"] as const) {
       const before = await snapshot(trainer);
       const results = await trainer.run([[batchOf(1)], [batchOf(2)]], [1e-2, 1e-2]);
       t.equal(results.length, 1);
-      t.match(results[0], { finite: false, skipped: false, firstBad: "loss" });
+      t.match(results[0], { finite: false, skipped: false, bad: [] });
       t.equal(difference(before, await snapshot(trainer)), 0);
     });
   });
@@ -377,8 +377,8 @@ t.test(
       await prepared(LLAMA, { checkpointing }, async (ready) => {
         for (const [input, gradient] of emitGradients(ready)) ready.tape.output(gradientName(input), gradient);
         const file = path.join(root, "optimized.onnx");
-        const session = await ready.open(ready.tape.toGraph("gradients"), "gradients", { optimizedPath: file });
-        await session.close();
+        const session = await ready.sessions.of(ready.tape.toGraph("gradients"), "gradients", { optimizedPath: file });
+        t.ok(session.outputs.length > 0);
         const nodes = decodeModel(fs.readFileSync(file)).graph?.node ?? [];
         counts.set(checkpointing, nodes.filter(({ opType }) => opType === "Gemm").length);
         peaks.set(checkpointing, peakOf(ready, nodes));

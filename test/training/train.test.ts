@@ -66,7 +66,10 @@ t.test("the copies learn, and nothing else changes", needsRuntime, async (t) => 
   t.match(result.out, /^trained {3}3\.9 K parameters in 18 tensors, blocks 2, 5$/m);
   t.match(result.out, /^steps {5}5, 160 tokens, /m);
   t.match(result.out, /^held {2}\d+(?:\.\d+)? +\d+(?:\.\d+)? +-\d+\.\d %$/m);
-  t.match(result.out, /^trained: AFTER is BEFORE with other values in every trainable tensor, and nothing else changed$/m);
+  t.match(
+    result.out,
+    /^trained: AFTER is BEFORE with other values in every trainable tensor, and nothing else changed$/m,
+  );
   t.match(result.err, /^step 0: held loss \d\.\d{4}, perplexity \d+/m);
   const files = fs.readdirSync(at("trained"));
   for (const name of [

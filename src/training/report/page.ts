@@ -5,7 +5,7 @@ import { shortNumber } from "../../verification/report/html-numbers.ts";
 import { STYLE } from "../../verification/report/html-style.ts";
 import { VERSION } from "../../version.ts";
 import type { Metric, MetricsHead } from "../metrics.ts";
-import { tokensPerStep } from "../recipe.ts";
+import { computedIn, tokensPerStep } from "../recipe.ts";
 import { lineChart, means, type Point, type Series } from "./line-chart.ts";
 import { CURVE_STYLE } from "./style.ts";
 
@@ -126,7 +126,7 @@ function numbers({ recipe }: MetricsHead): Markup {
     ["batch", `${recipe.batch} × ${recipe.accumulate} sequences of ${recipe.context} tokens`],
     ["AdamW", `betas ${adam.beta1} and ${adam.beta2}, epsilon ${adam.epsilon}, decay ${adam.decay}`],
     ["gradients", recipe.clip === undefined ? "not clipped" : `clipped to a norm of ${recipe.clip}`],
-    ["computed", `in ${recipe.dtype} on ${recipe.device}, layout ${recipe.layout}`],
+    ["computed", `in ${computedIn(recipe)} on ${recipe.device}, layout ${recipe.layout}`],
     ["seed", String(recipe.seed)],
   ];
   return html`<section><h2>Recipe</h2>

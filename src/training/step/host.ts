@@ -5,7 +5,8 @@ import { ExpandError, quote } from "../../errors.ts";
 import { coefficientsOf, sumOfSquares, updateTensor } from "../optimizer/adamw.ts";
 import { clipFactor } from "../optimizer/clipping.ts";
 import { nextScale } from "../optimizer/scale.ts";
-import { countedIn, countedInAll, LayoutTrainer, NOTHING } from "./layout.ts";
+import { countedIn, countedInAll } from "./feeds.ts";
+import { LayoutTrainer, NOTHING } from "./layout.ts";
 import type { Part } from "./parameters.ts";
 import type { Prepared } from "./prepare.ts";
 import type { StepResult } from "./trainer.ts";
@@ -49,35 +50,33 @@ export class HostTrainer extends LayoutTrainer {
     if (tokens === 0) return NOTHING;
     const scale = this.scale?.scale ?? 1;
     const { loss, byInput } = await this.#source.gradients(batches, scale / tokens);
-    const { norm, firstBad } = this.#judge(byInput, loss);
-    const finite = firstBad === undefined;
+    const { norm, bad } = this.#judge(byInput);
+    const isReadable = Number.isFinite(loss);
+    const finite = isReadable && bad.length === 0;
     if (finite) await this.#update(byInput, norm, rate);
     const result = {
       loss: loss / tokens,
       tokens,
       norm: norm / scale,
       finite,
-      skipped: !finite && this.scale !== undefined && Number.isFinite(loss),
+      skipped: !finite && this.scale !== undefined && isReadable,
       ...(this.scale === undefined ? {} : { scale }),
-      ...(firstBad === undefined ? {} : { firstBad }),
+      ...(finite ? {} : { bad: isReadable ? bad : [] }),
     };
     if (this.scale !== undefined) this.scale = nextScale(this.scale, finite);
     return result;
   }
 
-  /** Global norm of what the graphs gave, still scaled. */
-  #judge(byInput: Gradients["byInput"], loss: number): { readonly norm: number; readonly firstBad?: string } {
+  /** Global norm of what the graphs gave, still scaled, and the tensors whose part of it is not finite. */
+  #judge(byInput: Gradients["byInput"]): { readonly norm: number; readonly bad: readonly string[] } {
     let total = 0;
-    let firstBad = Number.isFinite(loss) ? undefined : "loss";
+    const bad: string[] = [];
     for (const { name, parts } of this.prepared.store.parameters) {
-      for (const part of parts) {
-        const squares = sumOfSquares(gradientOf(byInput, part));
-        if (!Number.isFinite(squares)) firstBad ??= name;
-        total += squares;
-      }
+      const squares = parts.reduce((sum, part) => sum + sumOfSquares(gradientOf(byInput, part)), 0);
+      if (!Number.isFinite(squares)) bad.push(name);
+      total += squares;
     }
-    const norm = Math.sqrt(total);
-    return firstBad === undefined ? { norm } : { norm, firstBad };
+    return { norm: Math.sqrt(total), bad };
   }
 
   async #update(byInput: Gradients["byInput"], norm: number, rate: number): Promise<void> {

@@ -22,8 +22,8 @@ export const startOf = (value: string): string => `${value}@start`;
 
 /**
  * Up to `most` steps: ids and labels [most, micro-batches, batch, context], weight and keep [most], size [most, most] by step and by updates
- * made, root [most] by updates made. Stops behind a step that is not finite, unless its loss is scaled. Outputs as `stepGraph`, with an axis
- * of steps in front of what is no state, and SCALES, the loss scale of each step.
+ * made, root [most] by updates made. Stops behind a step that is not finite, unless its loss is, and is scaled. Outputs as `stepGraph`, with
+ * an axis of steps in front of what is no state, and SCALES, the loss scale of each step.
  */
 export function loopGraph(prepared: Prepared, most: number): Graph {
   const { tape, store, options } = prepared;
@@ -40,7 +40,7 @@ export function loopGraph(prepared: Prepared, most: number): Graph {
     const next = scaled
       ? emitScale(tape, { scale: STEP.scale, good, finite: step.finite, interval: SCALE_INTERVAL })
       : { scale: tape.op("Identity", [STEP.scale]), good: tape.op("Identity", [good]) };
-    const goes = tape.op("Identity", [scaled ? go : step.finite]);
+    const goes = tape.op("Identity", [scaled ? step.readable : step.finite]);
     return { goes, carried: [counted, next.scale, next.good], used: tape.op("Identity", [STEP.scale]) };
   });
   const body = graphProto(tape, "step", {

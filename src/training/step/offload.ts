@@ -3,19 +3,22 @@
 import type { Batch } from "../../corpus/batch.ts";
 import { throwIfAborted } from "../../errors.ts";
 import type { Graph } from "../../graph/graph.ts";
-import type { Session } from "../../runtime/runtime.ts";
 import type { Value, Values } from "../../runtime/values.ts";
+import { feedsOf, scalarIn } from "./feeds.ts";
 import type { GradientSource, Gradients } from "./host.ts";
-import { feedsOf, scalarIn } from "./layout.ts";
 import { LOSS, type Prepared } from "./prepare.ts";
 import { BACK, SEED, type Segment, segmentsOf } from "./segments.ts";
 import { floatsIn } from "./store.ts";
 import { add, gradientName } from "./whole.ts";
 
+export interface SegmentOutput {
+  readonly segment: Segment;
+  readonly values: readonly Value[];
+}
+
 export class BlockGradients implements GradientSource {
   readonly #prepared: Prepared;
   readonly #segments: readonly Segment[];
-  readonly #sessions = new Map<Graph, Session>();
 
   constructor(prepared: Prepared) {
     this.#prepared = prepared;
@@ -24,7 +27,8 @@ export class BlockGradients implements GradientSource {
 
   async gradients(batches: readonly Batch[], weight: number): Promise<Gradients> {
     const feeds = batches.map((batch) => feedsOf(this.#prepared, batch, weight));
-    const borders = await this.#forward(feeds, this.#segments.slice(0, -1));
+    const borders: (readonly Value[])[] = [[]];
+    for await (const { values } of this.#forward(feeds, this.#segments.slice(0, -1))) borders.push(values);
     const byInput = new Map<string, Float32Array>();
     let [loss, seeds]: [number, readonly Value[]] = [0, []];
     for (const [at, segment] of [...this.#segments.entries()].reverse()) {
@@ -46,24 +50,24 @@ export class BlockGradients implements GradientSource {
   }
 
   async loss(batch: Batch): Promise<number> {
-    const feeds = [feedsOf(this.#prepared, batch, 0)];
-    const borders = await this.#forward(feeds, this.#segments, 1);
-    return Number(borders[0]?.[0]?.data[0]);
+    let loss = Number.NaN;
+    for await (const { values } of this.outputs([batch])) loss = Number(values[0]?.data[0]);
+    return loss;
   }
 
-  /** What goes into each segment, by micro-batch, and what comes out of the last; `kept`: only that many of them from the end. */
-  async #forward(
-    feeds: readonly Values[],
-    segments: readonly Segment[],
-    kept = Number.POSITIVE_INFINITY,
-  ): Promise<(readonly Value[])[]> {
-    const borders: (readonly Value[])[] = [[]];
+  /** What comes out of each segment, by micro-batch; the last gives the loss. */
+  outputs(batches: readonly Batch[]): AsyncGenerator<SegmentOutput> {
+    const feeds = batches.map((batch) => feedsOf(this.#prepared, batch, 0));
+    return this.#forward(feeds, this.#segments);
+  }
+
+  async *#forward(feeds: readonly Values[], segments: readonly Segment[]): AsyncGenerator<SegmentOutput> {
+    let taken: readonly Value[] = [];
     for (const segment of segments) {
-      const given = await this.#run(segment, segment.forward, borders.at(-1) ?? [], feeds, []);
-      borders.push(given.flatMap((values) => values[segment.to] ?? []));
-      if (borders.length > kept) borders.shift();
+      const given = await this.#run(segment, segment.forward, taken, feeds, []);
+      taken = given.flatMap((values) => values[segment.to] ?? []);
+      yield { segment, values: taken };
     }
-    return borders;
   }
 
   /** All micro-batches through one segment. */
@@ -74,9 +78,10 @@ export class BlockGradients implements GradientSource {
     feeds: readonly Values[],
     seeds: readonly Value[],
   ): Promise<readonly Values[]> {
-    const { runtime, store, options } = this.#prepared;
+    const { runtime, store, options, sessions } = this.#prepared;
     throwIfAborted(options.signal);
-    const session = this.#sessions.get(graph) ?? (await this.#prepared.open(graph, segment.name));
+    // Pools of their own would hold the activations of all blocks.
+    const session = await sessions.of(graph, segment.name, { memory: "returned" });
     const names = new Set(session.inputs.map(({ name }) => name));
     const given: Values[] = [];
     await store.lend(
@@ -93,8 +98,6 @@ export class BlockGradients implements GradientSource {
       },
       segment.parts,
     );
-    if (options.device === "cpu") this.#sessions.set(graph, session);
-    else await session.close();
     return given;
   }
 }

@@ -6,13 +6,14 @@ import type { Tape } from "../../autodiff/tape.ts";
 import { ExpandError, quote, throwIfAborted } from "../../errors.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { encodeModel, OnnxType } from "../../graph/onnx.ts";
-import { type OpenOptions, openRuntime, type Runtime, type Session } from "../../runtime/runtime.ts";
+import { openRuntime, type Runtime, type Session } from "../../runtime/runtime.ts";
 import { cutsOf } from "./cuts.ts";
 import { placeWeights } from "./files.ts";
 import { forwardOf } from "./forward.ts";
 import { emitLoss, type Loss } from "./loss.ts";
 import { feedParameters, type Parameter, parametersOf } from "./parameters.ts";
 import { narrowProducts } from "./precision.ts";
+import { type SessionOptions, Sessions } from "./sessions.ts";
 import { Store } from "./store.ts";
 import type { TrainerOptions } from "./trainer.ts";
 
@@ -62,7 +63,7 @@ export interface Prepared {
   readonly cuts: readonly string[];
   /** Gives LOSS. */
   readonly forward: Graph;
-  open(graph: Graph, name: string, more?: Pick<OpenOptions, "memory" | "optimizedPath">): Promise<Session>;
+  readonly sessions: Sessions;
 }
 
 export async function prepare(options: TrainerOptions): Promise<Prepared> {
@@ -84,6 +85,11 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
     const tape = await specialize(placed.graph, { feeds, varying, wanted: [logits], open });
     const parameters = parametersOf(checkpoint, trainable, tape);
     const { value, loss } = emitForward(tape, parameters, logits, options);
+    const openModel = (model: Graph, name: string, more: SessionOptions = {}): Promise<Session> =>
+      runtime.open(encodeModel(model.model), {
+        ...{ name, folder: placed.folder, without: WITHOUT, memory: "pooled", strict: device !== "cpu" },
+        ...more,
+      });
     return {
       options,
       runtime,
@@ -94,16 +100,7 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
       loss,
       cuts: cutsOf(tape, ids, value),
       forward: tape.toGraph("loss"),
-      open: (model, name, more) =>
-        runtime.open(encodeModel(model.model), {
-          name,
-          folder: placed.folder,
-          without: WITHOUT,
-          // Many sessions, each with a pool of its own, would hold the activations of all blocks.
-          memory: options.layout === "offload" ? "returned" : "pooled",
-          strict: device !== "cpu",
-          ...more,
-        }),
+      sessions: new Sessions(openModel, device === "cpu" ? undefined : tape),
     };
   } catch (error) {
     await runtime.close();

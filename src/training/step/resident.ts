@@ -1,11 +1,13 @@
 // The layouts "graph" and "loop": AdamW runs in the graph, one step a run or several. State goes in and comes out whole.
 import type { Batch } from "../../corpus/batch.ts";
 import { throwIfAborted } from "../../errors.ts";
+import type { Graph } from "../../graph/graph.ts";
 import type { Session } from "../../runtime/runtime.ts";
 import type { Value, Values } from "../../runtime/values.ts";
 import { coefficientsOf } from "../optimizer/adamw.ts";
 import { nextScale } from "../optimizer/scale.ts";
-import { countedInAll, idsValue, LayoutTrainer, NOTHING, scalar, scalarIn } from "./layout.ts";
+import { countedInAll, idsValue, scalar, scalarIn } from "./feeds.ts";
+import { LayoutTrainer, NOTHING } from "./layout.ts";
 import { LOOP, loopGraph, SCALES, startOf, stepsOf } from "./loop-graph.ts";
 import type { Prepared } from "./prepare.ts";
 import { LOSSES, momentOf, NORM, nextOf, SQUARES, STEP, stepGraph } from "./step-graph.ts";
@@ -22,16 +24,22 @@ interface Given {
 }
 
 abstract class ResidentTrainer extends LayoutTrainer {
-  protected readonly session: Session;
+  readonly #graph: Graph;
 
-  constructor(prepared: Prepared, session: Session) {
+  constructor(prepared: Prepared, graph: Graph) {
     super(prepared);
-    this.session = session;
+    this.#graph = graph;
+  }
+
+  /** The graph is opened, if it is not. */
+  protected session(): Promise<Session> {
+    return this.prepared.sessions.of(this.#graph, "training step");
   }
 
   /** Runs the graph on the state, and takes the state that it gives. `start` names an input of the state, `nextOf` its output. */
   protected async advance(feeds: Values, start: (name: string) => string): Promise<Values> {
     const { store, runtime } = this.prepared;
+    const session = await this.session();
     const nameOf = (kind: Kind, input: string): string => (kind === "weights" ? input : momentOf(kind, input));
     const state = Object.assign(
       {},
@@ -40,7 +48,7 @@ abstract class ResidentTrainer extends LayoutTrainer {
     const held = await runtime.hold(state as Values);
     let values: Values | undefined;
     try {
-      values = await this.session.run(feeds, undefined, [held]);
+      values = await session.run(feeds, undefined, [held]);
       return values;
     } finally {
       const before = await held.release();
@@ -64,21 +72,23 @@ abstract class ResidentTrainer extends LayoutTrainer {
       finite,
       skipped: !finite && this.scale !== undefined && Number.isFinite(loss),
       ...(this.scale === undefined ? {} : { scale }),
-      ...(finite ? {} : { firstBad: Number.isFinite(loss) ? this.#nameOf(squares) : "loss" }),
+      ...(finite ? {} : { bad: Number.isFinite(loss) ? this.#namesOf(squares) : [] }),
     };
   }
 
-  /** The first tensor whose gradient is not finite. */
-  #nameOf(squares: Float32Array): string {
+  /** Tensors whose gradients are not finite. */
+  #namesOf(squares: Float32Array): readonly string[] {
     const { parameters, parts } = this.prepared.store;
-    const bad = parts[squares.findIndex((each) => !Number.isFinite(each))];
-    return parameters.find((each) => each.parts.some((part) => part === bad))?.name ?? "";
+    const bad = new Set(parts.filter((_, at) => !Number.isFinite(squares[at])));
+    return parameters.filter((each) => each.parts.some((part) => bad.has(part))).map(({ name }) => name);
   }
 }
 
 export class GraphTrainer extends ResidentTrainer {
   static async open(prepared: Prepared): Promise<GraphTrainer> {
-    return new GraphTrainer(prepared, await prepared.open(stepGraph(prepared), "training step"));
+    const trainer = new GraphTrainer(prepared, stepGraph(prepared));
+    await trainer.session();
+    return trainer;
   }
 
   run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]> {
@@ -114,14 +124,16 @@ export class GraphTrainer extends ResidentTrainer {
 export class LoopTrainer extends ResidentTrainer {
   readonly #most: number;
 
-  constructor(prepared: Prepared, session: Session, most: number) {
-    super(prepared, session);
+  constructor(prepared: Prepared, graph: Graph, most: number) {
+    super(prepared, graph);
     this.#most = most;
   }
 
   /** `most` steps fit into one run. */
   static async open(prepared: Prepared, most: number): Promise<LoopTrainer> {
-    return new LoopTrainer(prepared, await prepared.open(loopGraph(prepared, most), "training steps"), most);
+    const trainer = new LoopTrainer(prepared, loopGraph(prepared, most), most);
+    await trainer.session();
+    return trainer;
   }
 
   async run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]> {

@@ -35,6 +35,7 @@ interface Step extends Region {
   readonly losses: string;
   readonly squares: string;
   readonly norm: string;
+  readonly readable: string;
   readonly finite: string;
 }
 

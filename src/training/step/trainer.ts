@@ -60,8 +60,16 @@ export interface StepResult {
   readonly skipped: boolean;
   /** The loss scale of this step; f16 only. */
   readonly scale?: number;
-  /** When not finite: "loss", or the first trainable tensor whose gradient is not. */
-  readonly firstBad?: string;
+  /** When not finite: the trainable tensors whose gradients are not, in the checkpoint's order; none where already the loss is not. */
+  readonly bad?: readonly string[];
+}
+
+/** Where a forward pass first gives values that are not finite. */
+export interface Fault {
+  /** Tensors that are read there. */
+  readonly tensors: readonly string[];
+  /** The first of them that holds such a value itself. */
+  readonly broken?: string;
 }
 
 export interface TrainerState {
@@ -80,6 +88,8 @@ export interface Trainer {
   run(steps: readonly (readonly Batch[])[], rates: readonly number[]): Promise<readonly StepResult[]>;
   /** Sum of losses and number of counted tokens, with the weights of now. */
   loss(batch: Batch): Promise<{ readonly sum: number; readonly tokens: number }>;
+  /** Runs a forward pass again, on the weights of now. Undefined when it is finite throughout, or cannot be cut to be looked into. */
+  trace(batches: readonly Batch[]): Promise<Fault | undefined>;
   /** The trainer's own arrays: read them before the next call. */
   state(): Promise<TrainerState>;
   /** Copies a state in. Throws "input" when it is of other tensors. */

@@ -26,7 +26,8 @@ export interface Judgement {
   readonly squares: string;
   /** f32 scalar: the global norm, not scaled. */
   readonly norm: string;
-  /** bool scalar. */
+  /** bool scalar: the loss is finite, and with it the norm. */
+  readonly readable: string;
   readonly finite: string;
   /** f32 scalar that gradients are multiplied by. */
   readonly factor: string;
@@ -49,11 +50,13 @@ export function emitJudgement(
   const total = tape.op("Sqrt", [tape.op("ReduceSum", [squares], { keepdims: 0 })]);
   const norm = tape.op("Div", [total, scale]);
   const loss = tape.op("ReduceSum", [losses], { keepdims: 0 });
-  const finite = tape.op("And", [finiteness(tape, norm), finiteness(tape, loss)]);
-  if (clip === undefined) return { squares, norm, finite, factor: tape.op("Div", [scalarOf(tape, 1), scale]) };
+  const readable = finiteness(tape, loss);
+  const finite = tape.op("And", [finiteness(tape, norm), readable]);
+  const judged = { squares, norm, readable, finite };
+  if (clip === undefined) return { ...judged, factor: tape.op("Div", [scalarOf(tape, 1), scale]) };
   const limit = tape.op("Div", [scalarOf(tape, clip), tape.op("Add", [norm, scalarOf(tape, CLIP_EPSILON)])]);
   const factor = tape.op("Div", [tape.op("Min", [limit, scalarOf(tape, 1)]), scale]);
-  return { squares, norm, finite, factor };
+  return { ...judged, factor };
 }
 
 /** Weight, m and v behind the step. */

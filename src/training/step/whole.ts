@@ -1,33 +1,36 @@
 // Gradients of the whole model by one graph: one run a micro-batch, its gradients added up.
 import type { Batch } from "../../corpus/batch.ts";
-import type { Session } from "../../runtime/runtime.ts";
+import type { Graph } from "../../graph/graph.ts";
+import { feedsOf, scalarIn } from "./feeds.ts";
 import type { GradientSource, Gradients } from "./host.ts";
-import { feedsOf, scalarIn } from "./layout.ts";
 import { emitGradients, LOSS, type Prepared } from "./prepare.ts";
 import { floatsIn } from "./store.ts";
 
 export class WholeGradients implements GradientSource {
   readonly #prepared: Prepared;
-  readonly #session: Session;
+  readonly #graph: Graph;
 
-  constructor(prepared: Prepared, session: Session) {
+  constructor(prepared: Prepared, graph: Graph) {
     this.#prepared = prepared;
-    this.#session = session;
+    this.#graph = graph;
   }
 
   static async open(prepared: Prepared): Promise<WholeGradients> {
     const { tape } = prepared;
     for (const [input, gradient] of emitGradients(prepared)) tape.output(gradientName(input), gradient);
-    return new WholeGradients(prepared, await prepared.open(tape.toGraph("gradients"), "training step"));
+    const graph = tape.toGraph("gradients");
+    await prepared.sessions.of(graph, "training step");
+    return new WholeGradients(prepared, graph);
   }
 
-  gradients(batches: readonly Batch[], weight: number): Promise<Gradients> {
-    const { runtime, store } = this.#prepared;
+  async gradients(batches: readonly Batch[], weight: number): Promise<Gradients> {
+    const { runtime, store, sessions } = this.#prepared;
+    const session = await sessions.of(this.#graph, "training step");
     return store.lend(runtime, async (held) => {
       let loss = 0;
       const byInput = new Map<string, Float32Array>();
       for (const batch of batches) {
-        const values = await this.#session.run(feedsOf(this.#prepared, batch, weight), undefined, [held]);
+        const values = await session.run(feedsOf(this.#prepared, batch, weight), undefined, [held]);
         loss += scalarIn(values, LOSS);
         for (const { input } of store.parts) add(byInput, input, floatsIn(values, gradientName(input)));
       }

@@ -79,7 +79,7 @@ async function teach(
   let step = 0;
   for await (const { batch: own } of corpus.batches()) {
     const [result] = await trainer.run([[own]], [learningRate(schedule, step)]);
-    if (result?.finite !== true) throw new TypeError(`step ${step} is not finite: ${result?.firstBad}`);
+    if (result?.finite !== true) throw new TypeError(`step ${step} is not finite: ${result?.bad}`);
     if (step === 0) norm = result.norm;
     step++;
     if (isLookedAt(step, steps)) curve.push(await look());
