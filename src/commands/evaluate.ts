@@ -4,7 +4,7 @@ import type { Tokenizer } from "../corpus/tokenizer.ts";
 import { ExpandError } from "../errors.ts";
 import { measure, type Subject } from "../evaluation/measure.ts";
 import { EVALUATION_SCHEMA, type EvaluatedModel, type EvaluationReport } from "../evaluation/report.ts";
-import { type NamedCorpus, readText, type Text } from "../evaluation/text.ts";
+import { type NamedCorpus, readText, type Text, type TextOptions } from "../evaluation/text.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { parseMask } from "../expansion/mask.ts";
 import { openCheckpoint } from "../formats/open.ts";
@@ -69,7 +69,7 @@ export async function* evaluate(options: EvaluateOptions): Run<EvaluationReport>
     for (const location of locations) checkpoints.push(await openCheckpoint(location, options));
     const context = contextFor(checkpoints, options.context);
     yield { kind: "phase", name: "read corpora" };
-    const subjects = await subjectsOf(checkpoints, options, { context, tokens });
+    const subjects = await subjectsOf(checkpoints, base, options, { context, tokens });
     const corpora = options.corpora.map(({ name }) => name);
     const models = yield* measure(subjects, runtime, { corpora, base, ...(signal && { signal }) });
     return {
@@ -108,22 +108,27 @@ function contextFor(checkpoints: readonly Checkpoint[], wished: number | undefin
   return Math.min(DEFAULT_CONTEXT, ...checkpoints.map((each) => modelLimits(each).context ?? DEFAULT_CONTEXT));
 }
 
-/** Models with the same tokenizer share one text, and only they are compared token by token. */
+/** Models with the same tokenizer share one text, and only they are compared token by token; others read as far as the base does. */
 async function subjectsOf(
   checkpoints: readonly Checkpoint[],
+  base: number,
   { corpora, tokenizer: given, seed, signal }: EvaluateOptions,
-  size: { readonly context: number; readonly tokens: number },
+  { context, tokens }: { readonly context: number; readonly tokens: number },
 ): Promise<readonly Subject[]> {
+  const order = { context, ...(seed === undefined ? {} : { seed }), ...(signal && { signal }) };
+  const tokenizers: Tokenizer[] = [];
+  for (const checkpoint of checkpoints) tokenizers.push(await tokenizerOf(checkpoint, given));
   const texts = new Map<string, Text>();
-  const textFor = async (tokenizer: Tokenizer): Promise<Text> => {
-    const order = { ...(seed === undefined ? {} : { seed }), ...(signal && { signal }) };
-    const text = texts.get(tokenizer.digest) ?? (await readText(tokenizer, corpora, { ...size, ...order }));
+  const textFor = async (tokenizer: Tokenizer | undefined, until: TextOptions["until"]): Promise<Text> => {
+    if (tokenizer === undefined) throw new ExpandError("bug", "a model has no tokenizer");
+    const text = texts.get(tokenizer.digest) ?? (await readText(tokenizer, corpora, { ...order, until }));
     texts.set(tokenizer.digest, text);
     return text;
   };
+  const { bytes } = await textFor(tokenizers[base], { tokens });
   const subjects: Subject[] = [];
-  for (const checkpoint of checkpoints) {
-    const text = await textFor(await tokenizerOf(checkpoint, given));
+  for (const [at, checkpoint] of checkpoints.entries()) {
+    const text = await textFor(tokenizers[at], { bytes });
     subjects.push({ checkpoint, text, copies: await copiesOf(checkpoint) });
   }
   return subjects;

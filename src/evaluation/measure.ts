@@ -1,7 +1,6 @@
 // Models on corpora: every model reads the same windows in the same order, one model after the other. Prints and writes nothing.
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { fingerprint } from "../checkpoint/fingerprint.ts";
-import { IGNORED } from "../corpus/batch.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run, RunEvent } from "../events.ts";
 import type { Runtime } from "../runtime/runtime.ts";
@@ -12,9 +11,9 @@ import type { CorpusResult, EvaluatedModel } from "./report.ts";
 import type { Runner } from "./runner.ts";
 import { shiftOf } from "./shift.ts";
 import { StagedRunner } from "./staged.ts";
-import { differenceOf, exponential, meanOf, type Tally } from "./statistics.ts";
+import { differenceOf, exponential, Losses, meanOf } from "./statistics.ts";
 import type { Text } from "./text.ts";
-import { countedIn, type Window } from "./window.ts";
+import type { Window } from "./window.ts";
 
 /** A model to be evaluated. */
 export interface Subject {
@@ -53,11 +52,10 @@ export async function* measure(
 /** What one model said, over all windows of its text. */
 interface Measured {
   readonly blocks: number;
-  /** By window. */
-  readonly tally: Tally;
+  /** By corpus. */
+  readonly losses: readonly Losses[];
   /** [positions, BEST]. */
   readonly best: Int32Array;
-  readonly notFinite: readonly number[];
   readonly norms: Norms;
 }
 
@@ -72,18 +70,19 @@ async function* measured(
     checkWindows(runner, windows, checkpoint.location);
     const length = windows[0]?.ids.length ?? 0;
     const total = windows.length * length;
-    const tally = { sums: new Float64Array(windows.length), counts: Int32Array.from(windows, countedIn) };
+    const losses = corpora.map((_, corpus) => new Losses(windows.filter((window) => window.corpus === corpus)));
     const best = new Int32Array(total * BEST);
-    const notFinite = corpora.map(() => 0);
     const norms = new Norms(corpora.length, runner.blocks);
     const step = runner.together(length);
     for (let from = 0; from < windows.length; from += step) {
       const some = windows.slice(from, from + step);
       const reading = yield* withProgress(runner.read(some, norms), from * length, some.length * length, total);
       best.set(reading.best, from * length * BEST);
-      add(reading, some, tally.sums.subarray(from), notFinite);
+      for (const [at, window] of some.entries()) {
+        losses[window.corpus]?.add(window, (position) => reading.loss(at * length + position));
+      }
     }
-    return { blocks: runner.blocks, tally, best, notFinite, norms };
+    return { blocks: runner.blocks, losses, best, norms };
   } finally {
     await runner.close();
   }
@@ -125,19 +124,6 @@ async function* withProgress(
   }
 }
 
-/** Sums of losses by window, and what is not finite by corpus. */
-function add(reading: Reading, windows: readonly Window[], sums: Float64Array, notFinite: number[]): void {
-  let position = 0;
-  for (const [at, { corpus, labels }] of windows.entries()) {
-    for (const label of labels) {
-      const loss = label === IGNORED ? 0 : reading.loss(position);
-      if (!Number.isFinite(loss)) notFinite[corpus] = (notFinite[corpus] ?? 0) + 1;
-      sums[at] = (sums[at] ?? 0) + loss;
-      position++;
-    }
-  }
-}
-
 interface Base {
   readonly subject: Subject;
   readonly measured: Measured;
@@ -167,23 +153,24 @@ function described(
 }
 
 function resultOf(name: string, corpus: number, text: Text, own: Measured, base: Base | undefined): CorpusResult {
-  const mine = tallyOf(own.tally, text, corpus);
-  const mean = meanOf(mine);
-  const tokens = mine.counts.reduce((sum, each) => sum + each, 0);
-  const bitsOf = (loss: number, count: number, bytes: number): number => (loss * count) / Math.LN2 / bytes;
+  const losses = lossesOf(own, corpus);
+  const mean = meanOf(losses);
+  const tokens = losses.counts.reduce((sum, each) => sum + each, 0);
   const bytes = text.bytes[corpus] ?? 0;
-  const bitsPerByte = bitsOf(mean.mean, tokens, bytes);
+  const bitsPerByte = bitsOf(losses) / bytes;
   const norms = own.norms.of(corpus);
   return {
     corpus: name,
     tokens,
     bytes,
-    windows: mine.counts.length,
+    documents: losses.documents,
+    windows: losses.windows,
+    unit: losses.unit,
     loss: mean.mean,
     ...(mean.error === undefined ? {} : { error: mean.error }),
     perplexity: exponential(mean),
     bitsPerByte,
-    notFinite: own.notFinite[corpus] ?? 0,
+    notFinite: losses.notFinite,
     ...(base === undefined ? {} : comparedWith(base, corpus, text, own, bitsPerByte)),
     ...(norms === undefined ? {} : { norms }),
   };
@@ -196,18 +183,20 @@ function comparedWith(
   own: Measured,
   bitsPerByte: number,
 ): Pick<CorpusResult, "change" | "bitsChange" | "shift"> {
-  const other = tallyOf(theirs.tally, subject.text, corpus);
+  const other = lossesOf(theirs, corpus);
   if (subject.text !== text) {
-    const nats = other.sums.reduce((sum, each) => sum + each, 0);
-    return { bitsChange: bitsPerByte / (nats / Math.LN2 / (subject.text.bytes[corpus] ?? 0)) - 1 };
+    return { bitsChange: bitsPerByte / (bitsOf(other) / (subject.text.bytes[corpus] ?? 0)) - 1 };
   }
   const shift = shiftOf(text.windows, corpus, own.best, theirs.best);
-  const change = exponential(differenceOf(tallyOf(own.tally, text, corpus), other), 1);
+  const change = exponential(differenceOf(lossesOf(own, corpus), other), 1);
   return { change, ...(shift === undefined ? {} : { shift }) };
 }
 
-/** The windows of one corpus. */
-function tallyOf({ sums, counts }: Tally, { windows }: Text, corpus: number): Tally {
-  const isMine = (_: number, at: number): boolean => windows[at]?.corpus === corpus;
-  return { sums: sums.filter(isMine), counts: counts.filter(isMine) };
+function lossesOf({ losses }: Measured, corpus: number): Losses {
+  return losses[corpus] ?? new Losses([]);
+}
+
+/** Of all tokens. */
+function bitsOf({ sums }: Losses): number {
+  return sums.reduce((sum, each) => sum + each, 0) / Math.LN2;
 }

@@ -4,6 +4,8 @@ import type { Window } from "./window.ts";
 
 /** Most likely tokens that are kept of a position: the paper's classes of token shift are rank 1, 2 to 3, and beyond. */
 export const BEST = 3;
+/** In the place of a token where a model gives NaN, or has not so many. */
+export const NONE = -1;
 /** The least finite f32: sums of exponentials are taken against a maximum that is never infinite. */
 export const LOWEST = -3.4028234663852886e38;
 
@@ -30,7 +32,7 @@ export class Reading {
   readonly #sum: Float64Array;
   readonly #label: Float64Array;
   readonly #values: Float32Array;
-  /** Most likely tokens, [positions, BEST]; of equal ones the lower id first. -1 where there are not so many. */
+  /** Most likely tokens, [positions, BEST]; of equal ones the lower id first. */
   readonly best: Int32Array;
 
   constructor(windows: readonly Window[]) {
@@ -40,7 +42,7 @@ export class Reading {
     this.#sum = new Float64Array(count);
     this.#label = new Float64Array(count).fill(Number.NaN);
     this.#values = new Float32Array(count * BEST).fill(Number.NEGATIVE_INFINITY);
-    this.best = new Int32Array(count * BEST).fill(-1);
+    this.best = new Int32Array(count * BEST).fill(NONE);
   }
 
   /** Runs come in the order of their rows. */

@@ -1,10 +1,10 @@
 // How far a model's most likely tokens have moved from another's (LLaMA Pro, figure 6). Counts; judges nothing.
 import { IGNORED } from "../corpus/batch.ts";
-import { BEST } from "./reading.ts";
+import { BEST, NONE } from "./reading.ts";
 import type { TokenShift } from "./report.ts";
 import type { Window } from "./window.ts";
 
-/** Both [positions, BEST] over all of `windows`; only counted positions of `corpus` count. */
+/** Both [positions, BEST] over all of `windows`; only counted positions of `corpus` count, where both models have a most likely token. */
 export function shiftOf(
   windows: readonly Window[],
   corpus: number,
@@ -16,8 +16,9 @@ export function shiftOf(
   for (const window of windows) {
     for (const label of window.labels) {
       if (window.corpus === corpus && label !== IGNORED) {
-        const rank = baseBest.subarray(at * BEST, at * BEST + BEST).indexOf(best[at * BEST] ?? -1);
-        classes[rank === 0 ? "unshifted" : rank > 0 ? "marginal" : "shifted"]++;
+        const [own = NONE, first = NONE] = [best[at * BEST], baseBest[at * BEST]];
+        const rank = baseBest.subarray(at * BEST, at * BEST + BEST).indexOf(own);
+        if (own !== NONE && first !== NONE) classes[rank === 0 ? "unshifted" : rank > 0 ? "marginal" : "shifted"]++;
       }
       at++;
     }

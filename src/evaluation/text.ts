@@ -1,6 +1,11 @@
 // Corpora as windows, by one tokenizer: always in the same order, so that every model reads the same.
 import { setImmediate } from "node:timers/promises";
-import { type CorpusSource, openCorpus } from "../corpus/corpus.ts";
+import { type DocumentRef, IGNORED, type Row } from "../corpus/batch.ts";
+import type { CorpusSource } from "../corpus/corpus.ts";
+import { openFiles } from "../corpus/files.ts";
+import { DocumentReader } from "../corpus/reader.ts";
+import { mixed } from "../corpus/shuffle.ts";
+import { RowStream } from "../corpus/stream.ts";
 import type { Tokenizer } from "../corpus/tokenizer.ts";
 import { ExpandError, throwIfAborted } from "../errors.ts";
 import { bytesIn, countedIn, type Window } from "./window.ts";
@@ -8,7 +13,7 @@ import { bytesIn, countedIn, type Window } from "./window.ts";
 /** A text to be evaluated on. */
 export interface NamedCorpus {
   readonly name: string;
-  readonly sources: readonly CorpusSource[];
+  readonly sources: readonly Pick<CorpusSource, "path" | "field">[];
 }
 
 /** Corpora as one tokenizer has them. */
@@ -24,8 +29,8 @@ export interface Text {
 export interface TextOptions {
   /** Tokens of a window. */
   readonly context: number;
-  /** Of each corpus at most; a window is never cut. */
-  readonly tokens: number;
+  /** Where each corpus ends at the latest: with the window that reaches so many tokens, or so many bytes of text (by corpus). */
+  readonly until: { readonly tokens: number } | { readonly bytes: readonly number[] };
   /** Documents in a seeded order; absent: as they stand. */
   readonly seed?: number;
   readonly signal?: AbortSignal;
@@ -39,11 +44,11 @@ export async function readText(
 ): Promise<Text> {
   const windows: Window[] = [];
   const bytes: number[] = [];
-  for (const [corpus, { name, sources }] of corpora.entries()) {
-    const read = await readCorpus(tokenizer, corpus, sources, options);
+  for (const [number, corpus] of corpora.entries()) {
+    const read = await readCorpus(tokenizer, number, corpus, options);
     if (read.windows.length === 0) {
       const fix = "Name a file with at least two tokens of text.";
-      throw new ExpandError("input", "has no token that could be predicted", { at: `corpus ${name}`, fix });
+      throw new ExpandError("input", "has no token that could be predicted", { at: `corpus ${corpus.name}`, fix });
     }
     for (const window of read.windows) windows.push(window);
     bytes.push(read.bytes);
@@ -54,25 +59,50 @@ export async function readText(
 async function readCorpus(
   tokenizer: Tokenizer,
   number: number,
-  sources: readonly CorpusSource[],
-  { context, tokens, seed, signal }: TextOptions,
+  { sources }: NamedCorpus,
+  { context, until, seed, signal }: TextOptions,
 ): Promise<{ readonly windows: readonly Window[]; readonly bytes: number }> {
-  const order = { seed: seed ?? 0, shuffle: seed !== undefined, repeat: false, ...(signal && { signal }) };
-  const corpus = await openCorpus(sources, { tokenizer, batch: 1, context, ...order });
+  const files = [];
+  for (const { path, field } of sources) files.push(...(await openFiles(path, field)));
+  const order = { seed: mixed(seed ?? 0, 0), shuffle: seed !== undefined, repeat: false };
+  const reader = new DocumentReader(sources.map(({ path }) => path).join(", "), files, order);
+  const rows = new RowStream([{ reader, weight: 1 }], tokenizer, context);
   const windows: Window[] = [];
+  const known = new Map<string, number>();
   let [counted, bytes] = [0, 0];
-  for await (const { batch } of corpus.batches()) {
-    // What comes of memory alone lets no signal in.
-    await setImmediate();
-    throwIfAborted(signal);
-    const ids = Int32Array.from(batch.ids, Number);
-    const window = { corpus: number, ids, labels: Int32Array.from(batch.labels, Number) };
-    const own = countedIn(window);
-    if (own === 0) continue;
-    windows.push(window);
-    bytes += bytesIn(window, tokenizer);
-    counted += own;
-    if (counted >= tokens) break;
+  try {
+    for (let row = await rows.row(); row !== undefined; row = await rows.row()) {
+      // What comes of memory alone lets no signal in.
+      await setImmediate();
+      throwIfAborted(signal);
+      const documents = row.documents.map((each) => numberOf(each, known));
+      const window = { corpus: number, ...padded(row, context, tokenizer.endOfText ?? 0), documents };
+      const own = countedIn(window);
+      if (own === 0) continue;
+      windows.push(window);
+      bytes += bytesIn(window, tokenizer);
+      counted += own;
+      if ("tokens" in until ? counted >= until.tokens : bytes >= (until.bytes[number] ?? 0)) break;
+    }
+  } finally {
+    await rows.close();
   }
   return { windows, bytes };
+}
+
+/** Of a document that is read in pieces, each piece has the place of all. */
+function numberOf({ file, place }: DocumentRef, known: Map<string, number>): number {
+  const key = `${file}\n${place}`;
+  const number = known.get(key) ?? known.size;
+  known.set(key, number);
+  return number;
+}
+
+/** The last row of a corpus is shorter than the others. */
+function padded({ ids, labels }: Row, context: number, padding: number): Pick<Window, "ids" | "labels"> {
+  if (ids.length === context) return { ids, labels };
+  const whole = { ids: new Int32Array(context).fill(padding), labels: new Int32Array(context).fill(IGNORED) };
+  whole.ids.set(ids);
+  whole.labels.set(labels);
+  return whole;
 }

@@ -9,6 +9,17 @@ export interface Window {
   readonly ids: Int32Array;
   /** [context]: the token to be predicted at each position; IGNORED where it is of another document, or none. */
   readonly labels: Int32Array;
+  /** Numbers of its documents within the corpus, in order: each but the last ends with an ignored label. */
+  readonly documents: readonly number[];
+}
+
+/** The document of each position; undefined behind the last one. */
+export function* documentsIn({ labels, documents }: Window): Generator<number | undefined> {
+  let at = 0;
+  for (const label of labels) {
+    yield documents[at];
+    if (label === IGNORED) at++;
+  }
 }
 
 /** Positions with a token to be predicted. */

@@ -11,7 +11,7 @@ const corpora = [{ name: "texts", sources: [{ path: texts }] }];
 for (const model of models) {
   const tokenizer = await tokenizerOf(await openCheckpoint(model), undefined);
   const size = { context: Number(context), tokens: Number.MAX_SAFE_INTEGER };
-  const { windows } = await readText(tokenizer, corpora, size);
+  const { windows } = await readText(tokenizer, corpora, { context: size.context, until: { tokens: size.tokens } });
   const report = await finish(evaluate({ models: [model], corpora, ...size, threads: 1 }));
   const [result] = report.models[0]?.results ?? [];
   const rows = windows.map(({ ids, labels }) => ({ ids: [...ids], labels: [...labels] }));

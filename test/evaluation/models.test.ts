@@ -70,7 +70,7 @@ function windowsOf(lengths: readonly number[], context: number, vocabulary = VOC
       const ids = Int32Array.from({ length: context + 1 }, () => Math.floor(random() * vocabulary));
       const labels = ids.slice(1);
       if (index % 2 === 0) labels[context - 1] = -100;
-      return { corpus, ids: ids.slice(0, context), labels };
+      return { corpus, ids: ids.slice(0, context), labels, documents: [index, index] };
     }),
   );
 }
@@ -257,7 +257,7 @@ t.test("models on corpora", only, async (t) => {
 
   await t.test("what cannot be read is refused by name", async (t) => {
     const wide = windowsOf([1], 65);
-    const strange = [{ corpus: 0, ids: Int32Array.of(1, 98), labels: Int32Array.of(98, 1) }];
+    const strange = [{ corpus: 0, ids: Int32Array.of(1, 98), labels: Int32Array.of(98, 1), documents: [0] }];
     const onnx = async (name: string, made: Parameters<typeof lookup>[0]): Promise<Checkpoint> => {
       const folder = path.join(directory, name);
       await materialise(lookup(made), folder);
@@ -306,7 +306,7 @@ t.test("models on corpora", only, async (t) => {
     fs.writeFileSync(
       b,
       PANGRAM.trim()
-        .split("\n")
+        .split(/\n|; /)
         .map((text) => JSON.stringify({ body: text }))
         .join("\n"),
     );
@@ -316,11 +316,14 @@ t.test("models on corpora", only, async (t) => {
     const words = ["--corpus", `prose=${a}`, "--corpus", `pangrams=${b}`, "--field", "body", "--context", "32"];
     const { code, out, err } = await run("evaluate", source, other, ...words, ...reports, "--tokens", "500");
     t.equal(code, 0, err);
-    t.match(out, /^1 {2}\S+source \(4 blocks, \d+ parameters\)\n2 {2}\S+other \(4 blocks, \d+ parameters\)\n\ncorpus/);
+    t.match(
+      out,
+      /^1 {2}\S+source \(4 blocks, [\d,]+ parameters\)\n2 {2}\S+other \(4 blocks, [\d,]+ parameters\)\n\ncorpus/,
+    );
     t.match(out, /\nprose +1 +512 +[\d.]+ \[[\d.]+, [\d.]+\] +base +[\d.]+\n +2 +512 +/);
     t.match(
       out,
-      /\nwindows of 32 tokens that do not overlap, up to 500 tokens of each corpus, in the order of the files, on cpu\n$/,
+      /\nwindows of 32 tokens that do not overlap, up to 500 tokens of each corpus, in the order of the files, on cpu; intervals over windows \(prose\), documents \(pangrams\)\n$/,
     );
     const report = JSON.parse(fs.readFileSync(files[1] ?? "", "utf8")) as EvaluationReport;
     t.same(report.corpora, [
@@ -347,6 +350,14 @@ t.test("models on corpora", only, async (t) => {
     async (t) => {
       const file = path.join(directory, "c.txt");
       fs.writeFileSync(file, TEXT);
+      const lines = path.join(directory, "d.jsonl");
+      fs.writeFileSync(
+        lines,
+        TEXT.trim()
+          .split("\n")
+          .map((text, at) => JSON.stringify({ text: `${at} ${text}` }))
+          .join("\n"),
+      );
       const merged = { ...TOKENIZER.model.vocab, "<unused>": undefined, th: 2 };
       const coarse = { ...TOKENIZER, model: { ...TOKENIZER.model, vocab: merged, merges: ["t h"] } };
       const other = model(directory, "coarse", { tokenizer: coarse });
@@ -362,11 +373,29 @@ t.test("models on corpora", only, async (t) => {
       t.same([was?.bytes, is?.bytes], [TEXT.length - 1, TEXT.length - 1]);
       t.ok((is?.tokens ?? 0) < (was?.tokens ?? 0));
       t.same([is?.change, is?.shift], [undefined, undefined]);
+      const part = (seed?: number): ReturnType<typeof evaluate> => {
+        const order = seed === undefined ? {} : { seed };
+        const text = { path: lines };
+        return evaluate({
+          ...{ models: [other, source], base: source, context: 16, threads: 1, tokens: 300 },
+          ...order,
+          corpora: [{ name: "c", sources: [text] }],
+        });
+      };
+      for (const seed of [undefined, 4]) {
+        const limited = await finish(part(seed));
+        const [coarseBytes = 0, bytes = 0] = limited.models.map(({ results }) => results[0]?.bytes);
+        t.ok(
+          bytes >= 300 - 20 && coarseBytes >= bytes && coarseBytes <= bytes + 2 * 16,
+          `${coarseBytes} and ${bytes}: not as many tokens, but as much text`,
+        );
+        t.same((await finish(part(seed))).models, limited.models, "and the same again");
+      }
       t.ok(Math.abs((is?.bitsChange ?? 0) - ((is?.bitsPerByte ?? 0) / (was?.bitsPerByte ?? 0) - 1)) < 1e-12);
       const { out } = await run("evaluate", source, other, "--corpus", `c=${file}`, "--context", "32");
       t.match(
         out,
-        /\nwarning: \S+coarse: another tokenizer than the base's, so perplexities per token do not compare; bits per byte do\n$/,
+        /\nwarning: \S+coarse: another tokenizer than the base's, so perplexities per token do not compare; bits per byte do, of the same text\n$/,
       );
     },
   );

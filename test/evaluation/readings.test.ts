@@ -4,12 +4,17 @@ import { Terminal } from "../../src/cli/terminal.ts";
 import { Norms } from "../../src/evaluation/norms.ts";
 import { BEST, LOWEST, type PartialReading, Reading } from "../../src/evaluation/reading.ts";
 import { shiftOf } from "../../src/evaluation/shift.ts";
-import { differenceOf, exponential, meanOf, studentT } from "../../src/evaluation/statistics.ts";
+import { differenceOf, exponential, Losses, meanOf, studentT } from "../../src/evaluation/statistics.ts";
 import { bytesIn, countedIn, type Window } from "../../src/evaluation/window.ts";
 import { generator } from "../../src/verification/numeric/inputs.ts";
 
-function window(labels: readonly number[], ids: readonly number[] = labels, corpus = 0): Window {
-  return { corpus, ids: Int32Array.from(ids), labels: Int32Array.from(labels) };
+function window(
+  labels: readonly number[],
+  ids: readonly number[] = labels,
+  corpus = 0,
+  documents: readonly number[] = [0],
+): Window {
+  return { corpus, ids: Int32Array.from(ids), labels: Int32Array.from(labels), documents };
 }
 
 /** What a session gives of columns [from, to) of logits [positions, V]. */
@@ -76,14 +81,14 @@ t.test("equal logits give the logarithm of the vocabulary, infinities are nothin
   t.ok(Number.isNaN(read([[1, Number.NaN, 1, 1]], [0], [0, 2]).loss(0)));
 });
 
-t.test("the error of a mean is that of a ratio of sums over windows", async (t) => {
+t.test("the error of a mean is that of a ratio of sums over units", async (t) => {
   const sums = Float64Array.of(2, 6, 1);
   const counts = Int32Array.of(2, 3, 1);
   const { mean, error, margin } = meanOf({ sums, counts });
   t.equal(mean, 1.5);
   t.ok(Math.abs((error ?? 0) - Math.sqrt((3 / 2) * (1 + 2.25 + 0.25)) / 6) < 1e-15);
   t.equal(margin, (error ?? 0) * studentT(2));
-  t.same(meanOf({ sums: Float64Array.of(3), counts: Int32Array.of(2) }), { mean: 1.5 }, "one window has no error");
+  t.same(meanOf({ sums: Float64Array.of(3), counts: Int32Array.of(2) }), { mean: 1.5 }, "one unit has no error");
   const same = meanOf({ sums: Float64Array.of(2, 4, 6), counts: Int32Array.of(1, 2, 3) });
   t.same([same.mean, same.error], [2, 0]);
   const { value, interval } = exponential({ mean: Math.log(3), margin: Math.log(2) });
@@ -115,6 +120,78 @@ t.test("95 % of intervals hold what they are of, and differences of the same win
   t.ok(hits.mean > 0.92 * runs && hits.mean < 0.98 * runs, `${hits.mean} of ${runs}`);
   t.ok(hits.difference > 0.92 * runs && hits.difference < 0.98 * runs, `${hits.difference} of ${runs}`);
   t.equal(narrower, runs);
+});
+
+t.test(
+  "losses are summed by document, across windows and within them; by window where documents are few",
+  async (t) => {
+    const end = -100;
+    // Document 0 ends in the second window, where 1 begins; 2 has no token that is predicted.
+    const first = [window([1, 1], [0, 0], 0, [0]), window([1, end, 1], [0, 0, 0], 0, [0, 1])];
+    const windows = [
+      ...first,
+      ...[2, 3, 4, 5, 6, 7, 8].map((each) => window(each === 2 ? [end] : [1], [0], 0, [each])),
+    ];
+    const read = (some: readonly Window[]): Losses => {
+      const losses = new Losses(some);
+      for (const [at, each] of some.entries())
+        losses.add(each, (position) => (at === 8 ? Number.NaN : at + position / 10));
+      return losses;
+    };
+    const all = read(windows);
+    t.same([all.unit, all.documents, all.windows, all.notFinite], ["documents", 8, 9, 1]);
+    t.same([...all.counts], [3, 1, 0, 1, 1, 1, 1, 1, 1]);
+    t.same([...all.sums].slice(0, 4), [0 + 0.1 + 1, 1.2, 0, 3]);
+    const few = read(windows.slice(0, 8));
+    t.same([few.unit, few.documents, [...few.counts], few.notFinite], ["windows", 7, [2, 2, 0, 1, 1, 1, 1, 1], 0]);
+    t.same([...few.sums].slice(0, 2), [0.1, 2.2]);
+  },
+);
+
+t.test(
+  "tokens of one document are not independent: intervals over documents hold what they are of all the same",
+  async (t) => {
+    const random = generator(7);
+    const [runs, documents, parts] = [400, 12, 10];
+    const hits = { documents: 0, windows: 0 };
+    for (let run = 0; run < runs; run++) {
+      const windows: Window[] = [];
+      const values: number[] = [];
+      for (let document = 0; document < documents; document++) {
+        // Of mean 3; what a document is about moves all of its windows.
+        const own = 2.5 + random();
+        for (let part = 0; part < parts; part++) {
+          windows.push(window([1, 1, 1, 1], [0, 0, 0, 0], 0, [document]));
+          values.push(own + 0.2 * (random() - 0.5));
+        }
+      }
+      const losses = new Losses(windows);
+      for (const [at, each] of windows.entries()) losses.add(each, () => values[at] ?? 0);
+      const byWindow = {
+        sums: Float64Array.from(values, (each) => 4 * each),
+        counts: new Int32Array(values.length).fill(4),
+      };
+      for (const [name, tally] of [
+        ["documents", losses],
+        ["windows", byWindow],
+      ] as const) {
+        const { mean, margin = 0 } = meanOf(tally);
+        if (Math.abs(mean - 3) <= margin) hits[name]++;
+      }
+    }
+    t.ok(hits.documents > 0.92 * runs && hits.documents < 0.98 * runs, `${hits.documents} of ${runs}`);
+    t.ok(hits.windows < 0.6 * runs, `as if windows were independent, ${hits.windows} of ${runs} would`);
+  },
+);
+
+t.test("where a model says nothing finite, no token has shifted or stayed", async (t) => {
+  const none = [-1, -1, -1];
+  const [own, base] = [
+    [...none, 5, 6, 7, ...none, 5, 6, 7],
+    [...none, ...none, 5, 6, 7, 6, 5, 7],
+  ];
+  const found = shiftOf([window([1, 1, 1, 1])], 0, Int32Array.from(own), Int32Array.from(base));
+  t.same(found, { positions: 1, unshifted: 0, marginal: 1, shifted: 0 });
 });
 
 t.test(

@@ -5,7 +5,7 @@ import { counted } from "../../verification/report/summary.ts";
 import { VERSION } from "../../version.ts";
 import type { CorpusResult, EvaluatedModel, EvaluationReport } from "../report.ts";
 import { intervalPicture, normCharts, type Range, shiftPicture } from "./html-charts.ts";
-import { changeText, estimate, NOTES, number, runText, shiftText, warningsOf } from "./words.ts";
+import { changeText, estimate, NOTES, number, runText, shiftText, sizeText, warningsOf } from "./words.ts";
 
 /** Nothing is loaded and nothing runs, whatever slips in. */
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'";
@@ -41,7 +41,7 @@ export function htmlText(report: EvaluationReport): string {
 ${warningsOf(report).map((text) => html`<p class="failed">${text}.</p>`)}
 ${models(report)}
 ${report.corpora.map(({ name, files }) => corpusSection(report, name, files))}
-<section><h2>How to read this</h2><p>${NOTES.interval}</p><p>${NOTES.shift}</p></section>
+<section><h2>How to read this</h2><p>${NOTES.interval}</p><p>${NOTES.window}</p><p>${NOTES.shift}</p></section>
 ${normSection(report)}
 </main>
 <footer><p>expand-checkpoint ${VERSION}, ${report.schema}</p></footer>
@@ -52,17 +52,14 @@ ${normSection(report)}
 }
 
 function models({ models: all }: EvaluationReport): Markup {
-  const rows = all.map(
-    (
-      model,
-      at,
-    ) => html`<tr><th scope="row">${at + 1}</th><td><code>${model.location}</code>${model.base ? html` <span class="quiet">base of the comparison</span>` : undefined}<br><span class="quiet">${model.format}, headers, SHA-256</span> <code>${model.headers}</code></td><td class="number">${model.blocks > 0 ? model.blocks : ""}</td><td class="number">${model.copies.length > 0 ? model.copies.length : ""}</td><td class="number">${model.parameters}</td></tr>
+  const items = all.map(
+    (model, at) =>
+      html`<tr><th scope="row">${at + 1}</th><td><code>${model.location}</code>${model.base ? html` <span class="quiet">base of the comparison</span>` : undefined}<br>${sizeText(model)}<br><span class="quiet">${model.format}, headers, SHA-256</span> <code>${model.headers}</code></td></tr>
 `,
   );
   return html`<section><h2>Models</h2>
-<table><thead><tr><th></th><th>model</th><th class="number">blocks</th><th class="number">of them copies</th><th class="number">parameters</th></tr></thead>
-<tbody>
-${rows}</tbody></table></section>`;
+<table><tbody>
+${items}</tbody></table></section>`;
 }
 
 function corpusSection(report: EvaluationReport, name: string, files: readonly string[]): Markup {
@@ -71,13 +68,13 @@ function corpusSection(report: EvaluationReport, name: string, files: readonly s
     return result === undefined ? [] : [{ model, result, at }];
   });
   const range = rangeOf(pairs.map(({ result }) => result));
-  const base = pairs.find(({ model }) => model.base)?.result.perplexity.value;
+  const read = pairs.find(({ model }) => model.base)?.result;
   const shifts = pairs.some(({ result }) => result.shift !== undefined);
   return html`<section><h2>Corpus ${name}</h2>
-<p class="quiet">${files.map((file) => html`<code>${file}</code> `)}</p>
+<p class="quiet">${files.map((file) => html`<code>${file}</code> `)}${read === undefined ? "" : `${counted(read.documents, "document")} in ${counted(read.windows, "window")}`}</p>
 <div class="scroll"><table><thead><tr><th>model</th><th class="number">tokens</th><th>perplexity, 95 % interval</th><th></th><th>change, 95 % interval</th><th class="number">bits/byte</th>${shifts ? html`<th>rank 1 / 2-3 / &gt;3</th><th></th>` : undefined}</tr></thead>
 <tbody>
-${pairs.map(({ model, result, at }) => resultRow(model, result, at, { range, base, shifts }))}</tbody></table></div>
+${pairs.map(({ model, result, at }) => resultRow(model, result, at, { range, base: read?.perplexity.value, shifts }))}</tbody></table></div>
 ${shifts ? html`<ul class="legend" aria-hidden="true"><li><i class="unshifted"></i>rank 1 under the base</li><li><i class="marginal"></i>rank 2 to 3</li><li><i class="shifted"></i>beyond 3</li></ul>` : undefined}</section>
 `;
 }

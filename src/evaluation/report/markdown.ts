@@ -1,14 +1,11 @@
 // An evaluation as Markdown, for model cards and issues. Never lets a name become markup.
-import { counted, visible } from "../../verification/report/summary.ts";
+import { visible } from "../../verification/report/summary.ts";
 import type { EvaluationReport } from "../report.ts";
-import { COLUMNS, cellsOf, copyLines, NOTES, runText, warningsOf } from "./words.ts";
+import { COLUMNS, cellsOf, copyLines, NOTES, runText, sizeText, warningsOf } from "./words.ts";
 
 /** Ends with a line break. */
 export function markdownText(report: EvaluationReport): string {
-  const models = report.models.map(
-    ({ location, blocks, parameters }, at) =>
-      `${at + 1}. ${code(location)}: ${blocks > 0 ? `${counted(blocks, "block")}, ` : ""}${parameters} parameters`,
-  );
+  const models = report.models.map((model, at) => `${at + 1}. ${code(model.location)}: ${sizeText(model)}`);
   const rows = report.corpora.flatMap(({ name }) =>
     report.models.flatMap((model, at) => {
       const result = model.results.find(({ corpus }) => corpus === name);
@@ -31,8 +28,8 @@ export function markdownText(report: EvaluationReport): string {
     "",
     ...(copies.length > 0 ? [...copies.map(visible), ""] : []),
     ...warningsOf(report).flatMap((text) => [`**Warning:** ${plain(text)}.`, ""]),
-    `Read: ${plain(runText(report))}. ${NOTES.interval.replaceAll("*", "\\*").replaceAll("_", "\\_")}`,
-    ...(shifts ? ["", NOTES.shift.replaceAll(">", "\\>")] : []),
+    `Read: ${plain(runText(report))}. ${plain(NOTES.interval)} ${plain(NOTES.window)}`,
+    ...(shifts ? ["", plain(NOTES.shift)] : []),
   ].join("\n")}\n`;
 }
 

@@ -1,16 +1,11 @@
 // An evaluation for a terminal or a log: a table, and what must not be overlooked. No colours, no cursor codes.
-import { counted, visible } from "../../verification/report/summary.ts";
+import { visible } from "../../verification/report/summary.ts";
 import type { EvaluationReport } from "../report.ts";
-import { COLUMNS, cellsOf, copyLines, runText, warningsOf } from "./words.ts";
+import { COLUMNS, cellsOf, copyLines, runText, sizeText, warningsOf } from "./words.ts";
 
 /** Ends without a line break. */
 export function terminalText(report: EvaluationReport): string {
-  const lines = report.models.map(({ location, blocks, parameters }, at) => {
-    const sizes = [blocks > 0 ? counted(blocks, "block") : "", `${parameters} parameters`].filter(
-      (each) => each !== "",
-    );
-    return `${at + 1}  ${location} (${sizes.join(", ")})`;
-  });
+  const lines = report.models.map((model, at) => `${at + 1}  ${model.location} (${sizeText(model)})`);
   const rows = report.corpora.flatMap(({ name }) =>
     report.models.flatMap((model, at) => {
       const result = model.results.find(({ corpus }) => corpus === name);

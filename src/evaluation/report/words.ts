@@ -1,4 +1,5 @@
 // What every rendering of an evaluation says in the same words. Pure functions from numbers to text; no markup.
+import { counted } from "../../verification/report/summary.ts";
 import type { CorpusResult, Estimate, EvaluatedModel, EvaluationReport, TokenShift } from "../report.ts";
 
 /** Four significant digits: "3.512", "5.620", "50380000" as "5.038e+7". */
@@ -61,18 +62,35 @@ export function cellsOf(model: EvaluatedModel, result: CorpusResult): readonly s
   ];
 }
 
+/** "32 blocks, 8 of them copies, 8,357,482,496 parameters". */
+export function sizeText({ blocks, copies, parameters }: EvaluatedModel): string {
+  const own = copies.length === 0 ? "" : `, ${copies.length} of them ${copies.length === 1 ? "a copy" : "copies"}`;
+  const known = blocks === 0 ? "" : `${counted(blocks, "block")}${own}, `;
+  return `${known}${parameters.toLocaleString("en-US")} parameters`;
+}
+
 /** What was run, in a sentence. */
-export function runText({ device, context, tokens, seed }: EvaluationReport): string {
+export function runText(report: EvaluationReport): string {
+  const { device, context, tokens, seed } = report;
   const order = seed === undefined ? "in the order of the files" : `in an order by seed ${seed}`;
-  return `windows of ${context} tokens that do not overlap, up to ${tokens} tokens of each corpus, ${order}, on ${device}`;
+  return `windows of ${context} tokens that do not overlap, up to ${tokens} tokens of each corpus, ${order}, on ${device}; intervals over ${unitsText(report)}`;
+}
+
+/** "documents", or "documents (general), windows (domain)". */
+function unitsText({ models }: EvaluationReport): string {
+  const results = models.find(({ base }) => base)?.results ?? [];
+  const [first, ...others] = new Set(results.map(({ unit }) => unit));
+  return others.length === 0 ? `${first}` : results.map(({ unit, corpus }) => `${unit} (${corpus})`).join(", ");
 }
 
 /** How to read the numbers. */
 export const NOTES = {
   interval:
-    "95 % intervals: Student's t times the standard error over windows, sqrt(W/(W-1) * sum (l_w - L n_w)^2) / sum n_w, with W windows of n_w tokens and loss l_w and L the mean over tokens. A change is that of the differences of the same windows.",
+    "95 % intervals: Student's t times the standard error over units, sqrt(U/(U-1) * sum (l_u - L n_u)^2) / sum n_u, with U units of n_u tokens and loss l_u, and L the mean over tokens. Units are documents; windows where a corpus has fewer than 8, which resemble each other within a document, so that such intervals are rather narrow. A change is that of the differences at the same units.",
+  window:
+    "A token is predicted from those before it in its window, so the first ones from few; a window that begins within a document has no begin-of-text token in front.",
   shift:
-    "Rank 1 / 2-3 / >3: share of positions at which the model's most likely token is the base's most likely one, its second or third, or none of these.",
+    "Rank 1 / 2-3 / >3: share of positions at which the model's most likely token is the base's most likely one, its second or third, or none of these, both having read the same text.",
 } as const;
 
 /** Things that a reader must not overlook. */
@@ -86,7 +104,7 @@ export function warningsOf(report: EvaluationReport): readonly string[] {
         return `${model.location} gives losses that are NaN or infinite at ${notFinite} of ${tokens} tokens of ${corpus}`;
       }),
   );
-  const different = `${foreign.join(", ")}: another tokenizer than the base's, so perplexities per token do not compare; bits per byte do`;
+  const different = `${foreign.join(", ")}: another tokenizer than the base's, so perplexities per token do not compare; bits per byte do, of the same text`;
   return [...(foreign.length > 0 ? [different] : []), ...lost];
 }
 

@@ -51,7 +51,7 @@ async function main(): Promise<void> {
     ...{ rate: Number(values.rate), looked: MEASURED / (Number(values.batch) * Number(values.context)) },
   };
   const corpora = Object.entries(texts.measured).map(([name, file]) => ({ name, sources: [{ path: file }] }));
-  const text = await readText(texts.tokenizer, corpora, { context: settings.context, tokens: MEASURED });
+  const text = await readText(texts.tokenizer, corpora, { context: settings.context, until: { tokens: MEASURED } });
   const chosen = values.arms.split(";").map(armOf);
   const outcomes = new Map<Arm, Outcome[]>(chosen.map((arm) => [arm, []]));
   const jobs = Array.from({ length: Number(values.seeds) }, (_, seed) => chosen.map((arm) => ({ arm, seed }))).flat();
