@@ -78,13 +78,36 @@ t.test("any run of bytes can be read, wherever values begin", async (t) => {
   }
 });
 
-t.test("a value beyond f16 is refused", async (t) => {
-  const tensor = castTensor("w", stored([1, 70000]), "F16");
-  if (tensor.kind !== "stored") throw new TypeError("it is stored");
-  await t.rejects(tensor.source.read(0, 4), {
-    message: "w: a trained value is 70000, and F16 ends at 65504",
-    fix: "Train again with a lower --lr or more --decay, or from a checkpoint in BF16 or F32.",
+const BEYOND: readonly (readonly [dtype: Dtype, value: number, what: string])[] = [
+  ["F16", 70000, "70000, and F16 ends at 65504"],
+  ["F16", -65520, "-65520, and F16 ends at 65504"],
+  ["BF16", 3.4e38, "3.3999999521443642e+38, and BF16 ends at 3.3895313892515355e+38"],
+  ["F16", Number.POSITIVE_INFINITY, "Infinity"],
+  ["BF16", Number.NaN, "NaN"],
+  ["F32", Number.NEGATIVE_INFINITY, "-Infinity"],
+];
+
+for (const [dtype, value, what] of BEYOND) {
+  t.test(`${value} is refused as ${dtype}`, async (t) => {
+    const tensor = castTensor("w", stored([1, value]), dtype);
+    if (tensor.kind !== "stored") throw new TypeError("it is stored");
+    await t.rejects(tensor.source.read(0, tensor.bytes), {
+      tag: "output",
+      message: `w: a trained value is ${what}`,
+      fix: "Train again with a lower --lr or more --decay, or from a checkpoint in F32.",
+    });
   });
+}
+
+t.test("the largest values of a type are kept", async (t) => {
+  for (const [dtype, value] of [
+    ["F16", 65519.99],
+    ["BF16", 3.3961e38],
+    ["F32", 3.4e38],
+  ] as const) {
+    const tensor = castTensor("w", stored([value]), dtype);
+    if (tensor.kind === "stored") t.equal((await tensor.source.read(0, tensor.bytes)).length, tensor.bytes, dtype);
+  }
 });
 
 t.test("what is no float is never a cast's target", async (t) => {

@@ -9,11 +9,14 @@ import type { Batch } from "../../src/corpus/batch.ts";
 import type { ExpandError } from "../../src/errors.ts";
 import { openCheckpoint } from "../../src/formats/open.ts";
 import { checkGraph } from "../../src/graph/check.ts";
+import type { Graph } from "../../src/graph/graph.ts";
 import { decodeModel, OnnxType } from "../../src/graph/onnx.ts";
+import { nodesIn } from "../../src/graph/walk.ts";
 import { findInstallation } from "../../src/runtime/installation.ts";
 import { loopGraph } from "../../src/training/step/loop-graph.ts";
 import { estimateMemory } from "../../src/training/step/memory.ts";
 import { emitGradients, type Prepared, prepare } from "../../src/training/step/prepare.ts";
+import { bodiesOf, Sessions } from "../../src/training/step/sessions.ts";
 import { stepGraph } from "../../src/training/step/step-graph.ts";
 import type { StepResult, Trainer, TrainerOptions } from "../../src/training/step/trainer.ts";
 import { gradientName } from "../../src/training/step/whole.ts";
@@ -301,6 +304,94 @@ for (const layout of ["host", "graph", "loop", "offload"] as const) {
     });
   });
 }
+
+for (const layout of ["host", "loop", "offload"] as const) {
+  t.test(
+    `${layout}: a loss that is not finite is traced to the block and the weight it comes from`,
+    { skip },
+    async (t) => {
+      const name = "model.layers.2.mlp.down_proj.weight";
+      await using(LLAMA, { layout, accumulate: 2, loopSteps: 2, dtype: "f16" }, async (trainer) => {
+        const step = [batchOf(1), batchOf(2)];
+        t.equal(await trainer.trace(step), undefined, "all is finite");
+        const state = structuredClone(await trainer.state());
+        state.weights.get(name)?.fill(Number.NaN, 3, 4);
+        await trainer.load(state);
+        const results = await trainer.run([step, step], [1e-2, 1e-2]);
+        t.equal(results.length, 1, "no further step is made, though the loss is scaled");
+        t.match(results[0], { finite: false, skipped: false, bad: [] });
+        const fault = await trainer.trace(step);
+        t.equal(fault?.broken, name);
+        t.ok(
+          fault?.tensors.every((tensor) => tensor.startsWith("model.layers.2.")),
+          String(fault?.tensors),
+        );
+        // Products of finite weights that are not: in the other half of that block.
+        state.weights.get(name)?.fill(0, 3, 4);
+        state.weights.get("model.layers.2.self_attn.o_proj.weight")?.fill(3e38);
+        await trainer.load(state);
+        const other = await trainer.trace(step);
+        t.equal(other?.broken, undefined);
+        t.ok(other?.tensors.includes("model.layers.2.self_attn.o_proj.weight"), String(other?.tensors));
+      });
+    },
+  );
+}
+
+t.test("a weight of the checkpoint that is not finite is named, slices and 16 bits too", { skip }, async (t) => {
+  const folder = path.join(root, "mixtral-broken");
+  fs.cpSync(MIXTRAL, folder, { recursive: true });
+  const { tensors } = await openCheckpoint(folder);
+  const name = [...tensors.keys()].find((each) => each.includes("layers.0.") && each.includes("experts")) ?? "";
+  const tensor = tensors.get(name);
+  if (tensor?.kind !== "stored" || tensor.source.path === undefined) throw new TypeError(name);
+  const file = fs.openSync(tensor.source.path, "r+");
+  // Infinity, in bf16 or as the upper half of an f32.
+  fs.writeSync(file, Buffer.from([0x80, 0x7f]), 0, 2, tensor.offset + (tensor.dtype === "F32" ? 2 : 0));
+  fs.closeSync(file);
+  await using(folder, {}, async (trainer) => {
+    t.equal((await trainer.trace([batchOf(1)]))?.broken, name);
+  });
+});
+
+/** All but the Loops themselves. */
+function countNodes(graphs: readonly Graph[], into: boolean): number {
+  const nodes = graphs.flatMap(({ model }) => [
+    ...(into ? nodesIn(model.graph?.node ?? []) : (model.graph?.node ?? [])),
+  ]);
+  return nodes.filter(({ opType }) => opType !== "Loop").length;
+}
+
+t.test(
+  "what a Loop holds is opened by itself, where onnxruntime looks into the main graph only",
+  { skip },
+  async (t) => {
+    for (const dtype of ["f32", "f16"] as const) {
+      await prepared(LLAMA, { dtype, checkpointing: true }, async (ready) => {
+        const graph = loopGraph(ready, 2);
+        const bodies = bodiesOf(ready.tape, graph);
+        t.equal(bodies.length, 2, "of steps, and of micro-batches");
+        t.equal(countNodes([graph, ...bodies], false), countNodes([graph], true), "every node is in one of them");
+        const opened: string[] = [];
+        const closed: Graph[] = [];
+        const sessions = new Sessions(async (model, name) => {
+          const session = await ready.sessions.of(model, name);
+          opened.push(name);
+          return { ...session, close: async () => void closed.push(model) };
+        }, ready.tape);
+        const first = await sessions.of(graph, "steps");
+        t.equal(await sessions.of(graph, "steps"), first);
+        t.same(opened, ["steps, step", "steps, micro-batch", "steps"]);
+        t.equal(closed.length, 2);
+        await sessions.of(ready.forward, "loss");
+        t.equal(closed.at(-1), graph, "a device holds the weights once");
+        await sessions.of(graph, "steps");
+        t.same(opened.slice(3), ["loss", "steps"], "placed once is placed");
+        t.equal(closed.at(-1), ready.forward);
+      });
+    }
+  },
+);
 
 t.test("a scale that nothing needs changes no step: f16 on the CPU computes in f32", { skip }, async (t) => {
   // onnxruntime's CPU kernels of f16 are casts around f32; it drops pairs of casts. What f16 rounds is seen on CUDA only.
