@@ -1,21 +1,19 @@
 // Runs nodes whose inputs are all constants, and gives their values as tensors. Never sees a weight.
-import { ExpandError, quote } from "../errors.ts";
 import {
   create,
   encodeModel,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
+  OnnxType,
   OperatorSetIdProtoSchema,
   type TensorProto,
   TensorProtoSchema,
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "../graph/onnx.ts";
-import { onnxTypeOf } from "../graph/types.ts";
 import { readsOf } from "../graph/walk.ts";
 import type { Value, ValueType } from "../runtime/values.ts";
-import type { Dtype } from "../tensor/dtype.ts";
 import type { OpenModel } from "./specialize.ts";
 
 export interface Versions {
@@ -23,19 +21,20 @@ export interface Versions {
   readonly domains: ReadonlyMap<string, number>;
 }
 
-export const DTYPES: Readonly<Record<ValueType, Dtype>> = {
-  float32: "F32",
-  float16: "F16",
-  float64: "F64",
-  int64: "I64",
-  int32: "I32",
-  int16: "I16",
-  int8: "I8",
-  uint64: "U64",
-  uint32: "U32",
-  uint16: "U16",
-  uint8: "U8",
-  bool: "BOOL",
+/** Of values that leave the runtime; bfloat16 does not. */
+export const ONNX_TYPES: Readonly<Record<ValueType, OnnxType>> = {
+  float32: OnnxType.FLOAT,
+  float16: OnnxType.FLOAT16,
+  float64: OnnxType.DOUBLE,
+  int64: OnnxType.INT64,
+  int32: OnnxType.INT32,
+  int16: OnnxType.INT16,
+  int8: OnnxType.INT8,
+  uint64: OnnxType.UINT64,
+  uint32: OnnxType.UINT32,
+  uint16: OnnxType.UINT16,
+  uint8: OnnxType.UINT8,
+  bool: OnnxType.BOOL,
 };
 
 export async function evaluate(
@@ -69,9 +68,8 @@ export function smallModel(
   return encodeModel(create(ModelProtoSchema, { irVersion: 11n, opsetImport, graph }));
 }
 
-function tensorOf(name: string, { dtype, shape, data }: Value): TensorProto {
-  const dataType = onnxTypeOf(DTYPES[dtype]);
-  if (dataType === undefined) throw new ExpandError("bug", `${quote(name)} is of ${dtype}`);
-  const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return create(TensorProtoSchema, { name, dataType, dims: shape.map(BigInt), rawData: Uint8Array.from(rawData) });
+/** A copy, inside of a message. */
+export function tensorOf(name: string, { dtype, shape, data }: Value): TensorProto {
+  const rawData = Uint8Array.from(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return create(TensorProtoSchema, { name, dataType: ONNX_TYPES[dtype], dims: shape.map(BigInt), rawData });
 }

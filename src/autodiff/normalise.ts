@@ -4,14 +4,13 @@ import { ExpandError, quote } from "../errors.ts";
 import { attributeOf, nodeLabel } from "../graph/attributes.ts";
 import { externalRange, type Graph } from "../graph/graph.ts";
 import { inlineFunctions } from "../graph/inline.ts";
-import { clone, create, type NodeProto, OnnxType, type TensorProto, TensorProtoSchema } from "../graph/onnx.ts";
+import { clone, type NodeProto, OnnxType, type TensorProto, TensorProtoSchema } from "../graph/onnx.ts";
 import { sortNodes } from "../graph/sort.ts";
-import { onnxTypeOf } from "../graph/types.ts";
 import { definitionsOf, domainOf, readsOf } from "../graph/walk.ts";
 import type { Value, Values } from "../runtime/values.ts";
 import type { ByteSource } from "../tensor/source.ts";
 import { chosenBranches } from "./branches.ts";
-import { DTYPES } from "./evaluate.ts";
+import { tensorOf } from "./evaluate.ts";
 import { numbersIn, tensorFrom } from "./numbers.ts";
 import { RAISED, raised } from "./raise.ts";
 import type { ValueType } from "./types/type.ts";
@@ -70,7 +69,7 @@ function takeInput(split: Split, name: string, value: Value | undefined, varying
       fix: "Give a value of the type and shape that the model is to run with.",
     });
   }
-  const tensor = tensorOfValue(name, value);
+  const tensor = tensorOf(name, value);
   if (varying.has(name)) split.types.set(name, { type: tensor.dataType, shape: value.shape });
   else split.constants.set(name, tensor);
   return varying.has(name);
@@ -125,12 +124,6 @@ function constantTensor(node: NodeProto): TensorProto | undefined {
     at: nodeLabel(node),
     fix: "Export the model again.",
   });
-}
-
-function tensorOfValue(name: string, { dtype, shape, data }: Value): TensorProto {
-  const dataType = onnxTypeOf(DTYPES[dtype]) ?? OnnxType.UNDEFINED;
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return create(TensorProtoSchema, { name, dataType, dims: shape.map(BigInt), rawData: Uint8Array.from(bytes) });
 }
 
 function neededBy(nodes: readonly NodeProto[], outputs: readonly string[]): readonly NodeProto[] {

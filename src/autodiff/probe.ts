@@ -2,9 +2,8 @@
 import { ExpandError, quote } from "../errors.ts";
 import { nodeLabel } from "../graph/attributes.ts";
 import { create, type NodeProto, OnnxType, type TensorProto, ValueInfoProtoSchema } from "../graph/onnx.ts";
-import { onnxTypeOf } from "../graph/types.ts";
 import { readsOf } from "../graph/walk.ts";
-import { DTYPES, smallModel, type Versions } from "./evaluate.ts";
+import { ONNX_TYPES, smallModel, type Versions } from "./evaluate.ts";
 import { valueInfo } from "./message.ts";
 import type { OpenModel } from "./specialize.ts";
 import type { ValueType } from "./types/type.ts";
@@ -28,7 +27,7 @@ export async function askTypes(node: NodeProto, known: Known, open: OpenModel): 
   try {
     return node.output.map((name) => {
       const found = session.outputs.find((each) => each.name === name);
-      const type = found?.dtype === undefined ? undefined : onnxTypeOf(DTYPES[found.dtype]);
+      const type = found?.dtype === undefined ? undefined : ONNX_TYPES[found.dtype];
       const shape = found?.shape.filter((size) => typeof size === "number");
       if (name === "") return { type: OnnxType.FLOAT, shape: [] };
       if (found === undefined || type === undefined || shape?.length !== found.shape.length) refuse(node, name);
