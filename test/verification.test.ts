@@ -825,6 +825,18 @@ t.test("code that the model brings along leaves the verdict open when it changed
   t.equal(report.reason, "modeling_tiny.py differs from BEFORE's from byte 0 on");
 });
 
+t.test("what sentence-transformers computes behind the model must be the same", async (t) => {
+  const before = llama();
+  before.assets.set("2_Dense/model.safetensors", "a").set("1_Pooling/config.json", "{}");
+  const after = expanded(before, LAYOUT);
+  t.equal((await verified(before, after)).verdict, "identity");
+  after.assets.set("2_Dense/model.safetensors", "b").delete("1_Pooling/config.json");
+  t.strictSame(told(await verified(before, after)), [
+    "refutes asset-changed | 2_Dense/model.safetensors | differs from BEFORE's from byte 0 on",
+    "refutes asset-missing | 1_Pooling/config.json | is in BEFORE and not in AFTER",
+  ]);
+});
+
 t.test("a name with an absurd block number is a stray tensor, not a million lost blocks", async (t) => {
   const after = expanded(llama(), LAYOUT);
   const name = at(999_999, "mlp.up_proj.weight");

@@ -48,8 +48,10 @@ export interface Checkpoint {
   readonly graph?: Graph;
   /** Top-level `metadata` of the index file of a sharded HF checkpoint, as stored. */
   readonly index?: JsonObject;
-  /** Tokenizer, templates, licence, code: copied byte for byte, by path relative to the checkpoint. Holds no weights and no settings. */
+  /** Tokenizer, templates, licence, code: copied byte for byte, by path relative to the checkpoint. Holds no weights of blocks and no settings. */
   readonly assets: ReadonlyMap<string, ByteSource>;
+  /** Weights that stand beside those that were opened and are not read: another form of the model, or an adapter. By path, as in `assets`. */
+  readonly leftOut?: readonly string[];
   /** Where it is read from, when it is on the Hub. */
   readonly repository?: Repository;
 }

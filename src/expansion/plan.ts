@@ -78,7 +78,7 @@ export function planExpansion(
     blocks,
     config: adaptation.edits,
     warnings: adaptation.warnings,
-    notes: [...architecture.notes, ...reslicing(checkpoint, adaptation)],
+    notes: [...architecture.notes, ...reslicing(checkpoint, adaptation), ...leaving(checkpoint)],
     cost: costOf(checkpoint, architecture, blocks),
   };
 }
@@ -88,6 +88,12 @@ function reslicing(checkpoint: Checkpoint, { resliced = new Map() }: Adaptation)
     const before = checkpoint.tensors.get(name)?.shape ?? [];
     return `${name} holds a slice for every block: [${before.join(", ")}] becomes [${tensor.shape.join(", ")}], zero for the copies`;
   });
+}
+
+function leaving({ leftOut = [] }: Checkpoint): string[] {
+  const more = leftOut.length > 3 ? ` and ${leftOut.length - 3} more` : "";
+  const named = `${leftOut.slice(0, 3).join(", ")}${more}`;
+  return leftOut.length === 0 ? [] : [`Weights beside those that are expanded are not copied: ${named}.`];
 }
 
 /** Identifies what a plan does, whatever its wording: equal for plans that give the same bytes. */

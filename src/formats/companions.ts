@@ -22,6 +22,10 @@ const MAX_DOCUMENT_BYTES = 20_000_000;
 /** Weights of any framework, and their indexes: what an expansion replaces or makes stale. */
 const WEIGHTS =
   /\.(?:safetensors|bin|pt|pth|ckpt|gguf|onnx|onnx_data(?:_\d+)?|onnx\.data|h5|msgpack|ot|tflite|npz|index\.json|pdparams|pdopt)$/i;
+/** Directories of sentence-transformers, "2_Dense": what they hold is computed behind the model, and knows nothing of its blocks. */
+const MODULE = /^\d+_[A-Z]\w*\//;
+/** Files that say where weights are, and how a run of a trainer stood: nobody misses them. */
+const UNMISSED = /(?:\.index\.json|^(?:training_args|scheduler|optimizer|rng_state.*)\.(?:bin|pt|pth))$/i;
 /** State of a trainer (transformers, DeepSpeed), and the directories of its checkpoints. */
 const TRAINING = /^(?:trainer_state\.json|checkpoint-\d+|global_step\d+)$/;
 /** Left by an earlier run of this package at the top of a directory. */
@@ -69,18 +73,29 @@ export async function readDocuments(
   return documents;
 }
 
-/** Everything but `known` in the folder, by path, in order. Hidden files and directories stay out. */
-export function findAssets(folder: Folder, known: Iterable<string>): ReadonlyMap<string, ByteSource> {
-  const leftOut = new Set(known);
+/** What stands beside the weights that were opened. */
+export interface Companions {
+  /** Everything but `known` in the folder, by path, in order. Hidden files and directories stay out. */
+  readonly assets: ReadonlyMap<string, ByteSource>;
+  /** Weights that were not opened, by path. */
+  readonly leftOut: readonly string[];
+}
+
+/** `known` are settings and the weights that were opened. */
+export function findCompanions(folder: Folder, known: Iterable<string>): Companions {
+  const spoken = new Set(known);
   const assets = new Map<string, ByteSource>();
+  const leftOut: string[] = [];
   const visit = (directory: string, depth: number): void => {
     for (const name of folder.names(directory)) {
       const inner = directory === "" ? name : `${directory}/${name}`;
-      if (name.startsWith(".") || isLeftOut(name, depth) || leftOut.has(inner)) continue;
+      if (name.startsWith(".") || isStale(name, depth) || spoken.has(inner)) continue;
       const kind = folder.kind(inner);
       if (kind === "directory") {
         if (depth === MAX_DEPTH) tooMuch(folder, `nests directories deeper than ${MAX_DEPTH} levels (${quote(inner)})`);
         visit(inner, depth + 1);
+      } else if (kind === "file" && WEIGHTS.test(name) && !isModuleFile(inner)) {
+        if (!UNMISSED.test(name)) leftOut.push(inner);
       } else if (kind === "file") {
         if (assets.size === MAX_ASSETS) tooMuch(folder, `holds more than ${MAX_ASSETS} files beside the weights`);
         assets.set(inner, folder.source(inner));
@@ -88,7 +103,12 @@ export function findAssets(folder: Folder, known: Iterable<string>): ReadonlyMap
     }
   };
   visit("", 0);
-  return assets;
+  return { assets, leftOut };
+}
+
+/** True for what sentence-transformers computes behind the model. */
+export function isModuleFile(path: string): boolean {
+  return MODULE.test(path);
 }
 
 /** The bytes of a small file. Throws "damaged" when it is larger than `limit` bytes. */
@@ -98,8 +118,8 @@ export async function readSmall(folder: Folder, file: string, limit: number): Pr
   throw new ExpandError("damaged", `has ${source.size} bytes; at most ${limit} are read`, { at: folder.shown(file) });
 }
 
-function isLeftOut(name: string, depth: number): boolean {
-  if (WEIGHTS.test(name) || TRAINING.test(name) || FOREIGN_SETTINGS.has(name)) return true;
+function isStale(name: string, depth: number): boolean {
+  if (TRAINING.test(name) || FOREIGN_SETTINGS.has(name)) return true;
   return depth === 0 && OURS.has(name);
 }
 

@@ -8,7 +8,7 @@ import { type HubAddress, parseAddress } from "../hub/address.ts";
 import type { Repository } from "../hub/repository.ts";
 import { nearest } from "../nearest.ts";
 import { type Folder, folderInside, localFolder } from "../tensor/folder.ts";
-import { findAssets, HF_DOCUMENTS, ONNX_DOCUMENTS, readConfig, readDocuments } from "./companions.ts";
+import { findCompanions, HF_DOCUMENTS, ONNX_DOCUMENTS, readConfig, readDocuments } from "./companions.ts";
 import { joinShards, type OpenedShard } from "./shards.ts";
 import { findWeights, standsInOnnxFolder, type Weights, weightsOf } from "./weights.ts";
 
@@ -113,7 +113,7 @@ async function openGraph(folder: Folder, model: string, location: string): Promi
     location,
     config: { dialect: "onnx", documents: await readDocuments(folder, ONNX_DOCUMENTS) },
     ...opened,
-    assets: findAssets(folder, known),
+    ...findCompanions(folder, known),
   };
 }
 
@@ -133,7 +133,7 @@ async function openShards(
     config,
     tensors: joinShards(opened, index),
     shards: opened.map(({ shard }) => shard),
-    assets: findAssets(folder, HF_DOCUMENTS),
+    ...findCompanions(folder, [...weights.shards, ...HF_DOCUMENTS]),
     ...(index === undefined ? {} : { index: index.metadata }),
   };
 }

@@ -1,6 +1,8 @@
-// Compares the files that hold neither weights nor settings: tokenizer, templates, licence. Their loss refutes nothing.
+// Compares the files beside weights and settings: tokenizer, templates, licence. Their loss refutes nothing, but that of what is computed
+// behind the model.
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { RunEvent } from "../events.ts";
+import { isModuleFile } from "../formats/companions.ts";
 import type { TensorRef } from "../tensor/reference.ts";
 import type { ByteSource } from "../tensor/source.ts";
 import type { Comparison } from "./comparison.ts";
@@ -22,7 +24,7 @@ export async function* compareAssets(
   const findings: Finding[] = [];
   for (const [path, source] of before.assets) {
     const found = after.assets.get(path);
-    const detail: { readonly severity?: Severity } = isModelCode(before, path) ? { severity: "leaves-open" } : {};
+    const detail = weightOf(before, path);
     if (found === undefined) findings.push(finding("asset-missing", path, "is in BEFORE and not in AFTER", detail));
     else if (found.size !== source.size) {
       findings.push(finding("asset-changed", path, `expected ${source.size} bytes, found ${found.size}`, detail));
@@ -33,6 +35,11 @@ export async function* compareAssets(
     }
   }
   return findings;
+}
+
+function weightOf(before: Checkpoint, path: string): { readonly severity?: Severity } {
+  if (isModuleFile(path)) return { severity: "refutes" };
+  return isModelCode(before, path) ? { severity: "leaves-open" } : {};
 }
 
 /** Python beside the weights, in a checkpoint that says it brings its own model. */

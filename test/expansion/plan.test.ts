@@ -4,6 +4,7 @@ import path from "node:path";
 import t from "tap";
 import { type TinyHf, tinyGemma2, tinyLlama, tinyMixtral, writeTinyHf } from "../../fixtures/hf.ts";
 import { understand } from "../../src/architecture/detect.ts";
+import { sourceIndex } from "../../src/architecture/layout.ts";
 import { ExpandError } from "../../src/errors.ts";
 import { applyPlan } from "../../src/expansion/apply.ts";
 import { checkLiveness, isIdentityBlock } from "../../src/expansion/liveness.ts";
@@ -146,6 +147,22 @@ t.test(
     );
   },
 );
+
+t.test("a plan says which weights beside those that are expanded are not copied", async (t) => {
+  const { directory, checkpoint, architecture, plan } = await planned(t, tinyLlama({ blocks: 4 }), { add: 1 });
+  t.same([checkpoint.leftOut, plan.notes], [[], []]);
+  const layout = plan.blocks.map(({ kind, from }) => ({ kind, from: sourceIndex(from) }));
+  const notes = async (...names: readonly string[]): Promise<readonly string[]> => {
+    for (const name of names) fs.writeFileSync(path.join(directory, name), "");
+    return planExpansion(await openCheckpoint(directory), architecture, layout).notes;
+  };
+  t.same(await notes("training_args.bin", "a.gguf"), [
+    "Weights beside those that are expanded are not copied: a.gguf.",
+  ]);
+  t.same(await notes("b.onnx", "c.onnx", "d.onnx", "e.onnx"), [
+    "Weights beside those that are expanded are not copied: a.gguf, b.onnx, c.onnx and 2 more.",
+  ]);
+});
 
 t.test("a plan for another checkpoint, or one that is not a plan, is refused", async (t) => {
   const { checkpoint, architecture, plan } = await planned(t, tinyLlama({ blocks: 4 }), { add: 1 });

@@ -306,6 +306,8 @@ t.test(
           "a.msgpack",
           "sub/a.safetensors",
           "a.bin.index.json",
+          "2_Dense/model.safetensors",
+          "2_Dense/config.json",
         ].map((name) => [name, ""]),
       ),
     });
@@ -315,8 +317,16 @@ t.test(
     fs.writeFileSync(path.join(outside, "folder/x"), "");
     fs.symlinkSync(path.join(outside, "blob"), path.join(directory, "vocab.txt"));
     fs.symlinkSync(path.join(outside, "folder"), path.join(directory, "linked"));
-    const { config: settings, assets } = await openCheckpoint(directory);
-    t.same([...assets.keys()], ["README.md", "sub/config.json", "sub/deep/plan.json", "tokenizer.json", "vocab.txt"]);
+    const { config: settings, assets, leftOut } = await openCheckpoint(directory);
+    t.same(
+      [...assets.keys()],
+      [
+        ...["2_Dense/config.json", "2_Dense/model.safetensors", "README.md", "sub/config.json", "sub/deep/plan.json"],
+        ...["tokenizer.json", "vocab.txt"],
+      ],
+      "a module of sentence-transformers belongs to the model",
+    );
+    t.same(leftOut, ["a.bin", "a.gguf", "a.h5", "a.msgpack", "a.onnx", "a.onnx_data", "a.pth", "sub/a.safetensors"]);
     t.same(Buffer.from((await assets.get("vocab.txt")?.read(0, 6)) ?? []).toString(), "tokens");
     t.equal(assets.get("README.md")?.path, path.join(directory, "README.md"));
     t.same(settings.dialect === "hf" && [...settings.documents.keys()], [
