@@ -13,6 +13,7 @@ import { parseSourceRecord, type SourceRecord } from "../expansion/delta/source-
 import { openCheckpoint } from "../formats/open.ts";
 import { JsonDocument } from "../json.ts";
 import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
+import { type ByteSource, fileSource } from "../tensor/source.ts";
 import { isProved, type VerificationReport } from "../verification/report.ts";
 import { otherFiles } from "./delta-contents.ts";
 import { type RestoreOptions, writeRestored } from "./delta-write.ts";
@@ -53,7 +54,7 @@ export async function* stripExpansion(options: StripOptions): Run<StripReport> {
   const record = await readRecord(expanded);
   if (!unproved) {
     yield { kind: "phase", name: "hash the checkpoint" };
-    yield* checkProof(expanded, signal);
+    yield* checkProof(expanded, record, signal);
   }
   const described = named(record.files, options.output);
   const plans = plansOf(described, record, expanded);
@@ -85,8 +86,8 @@ async function readRecord(expanded: Checkpoint): Promise<SourceRecord> {
   );
 }
 
-/** The files are those of the manifest, and what was in them was proved. */
-async function* checkProof(expanded: Checkpoint, signal: AbortSignal | undefined): Run<void> {
+/** The files are those of the manifest, also what says how they are put together; and what was in them was proved. */
+async function* checkProof(expanded: Checkpoint, record: SourceRecord, signal: AbortSignal | undefined): Run<void> {
   const place = placeOf(expanded.location);
   const file = path.join(place.directory, place.sidecar("verification.json"));
   const report = fs.existsSync(file)
@@ -97,15 +98,34 @@ async function* checkProof(expanded: Checkpoint, signal: AbortSignal | undefined
     throw unshown(expanded, "its proof is of another checkpoint");
   const manifest = readManifest(path.join(place.directory, place.sidecar("manifest.json"))) ?? [];
   const listed = new Map(manifest.map(({ name, sha256 }) => [name, sha256]));
+  const used = usedFiles(expanded, record, place.sidecar("source.json"));
   const digests = yield* digestAll(
-    expanded.shards.map(({ source }) => ({ source, offset: 0, length: source.size })),
+    used.map(([, source]) => ({ source, offset: 0, length: source.size })),
     signal,
   );
-  for (const [at, { name }] of expanded.shards.entries()) {
+  for (const [at, [name]] of used.entries()) {
     const expected = listed.get(name);
     if (expected === undefined) throw unshown(expanded, `the manifest has no SHA-256 of ${name}`);
     if (expected !== digests[at]) throw unshown(expanded, `${name} changed after it was proved`);
   }
+}
+
+/** What the source's bytes are taken from. */
+function usedFiles(
+  { shards, assets, location }: Checkpoint,
+  { files }: SourceRecord,
+  paper: string,
+): readonly (readonly [name: string, source: ByteSource])[] {
+  const carried = files.flatMap(({ pieces }) => pieces.flatMap((piece) => ("file" in piece ? [piece.file] : [])));
+  const record = fileSource(path.join(placeOf(location).directory, paper), paper);
+  return [
+    ...shards.map(({ name, source }) => [name, source] as const),
+    [paper, record],
+    ...carried.flatMap((name) => {
+      const source = assets.get(name);
+      return source === undefined ? [] : [[name, source] as const];
+    }),
+  ];
 }
 
 function unshown({ location }: Checkpoint, reason: string): ExpandError {

@@ -256,6 +256,54 @@ t.test("a damaged delta, and what is none, is refused before anything is written
   });
 });
 
+t.test("a delta that lies about its files is refused before anything is written", async (t) => {
+  const directory = t.testdir();
+  const expanded = await expandTo(path.join(directory, "expanded"), "llama");
+  const delta = path.join(directory, "delta.safetensors");
+  const [lie, output] = [path.join(directory, "lie.safetensors"), path.join(directory, "again")];
+  await finish(extractDelta({ expanded, base, output: delta }));
+  type File = { name: string; size: number; sha256?: string; pieces: object[] };
+  const refused = async (edit: (files: File[]) => void, message: string): Promise<void> => {
+    const data = fs.readFileSync(delta);
+    const end = 8 + Number(data.readBigUInt64LE(0));
+    const header = JSON.parse(data.toString("utf8", 8, end));
+    const record = JSON.parse(header.__metadata__["expand-checkpoint"]);
+    edit(record.files);
+    header.__metadata__["expand-checkpoint"] = JSON.stringify(record);
+    const text = Buffer.from(JSON.stringify(header));
+    const size = Buffer.alloc(8);
+    size.writeBigUInt64LE(BigInt(text.length));
+    fs.writeFileSync(lie, Buffer.concat([size, text, data.subarray(end)]));
+    await t.rejects(finish(applyDelta({ base, delta: lie, output })), { tag: "damaged", message });
+    t.notOk(fs.existsSync(output), "nothing was written");
+  };
+  const first = (files: File[]): File => files[0] ?? { name: "", size: 0, pieces: [] };
+  const beside = (name: string): string =>
+    `${lie}: names "${name}" beside "model.safetensors", and one place holds one file`;
+  await refused((files) => files.push(first(files)), beside("model.safetensors"));
+  await refused(
+    (files) => files.push({ ...first(files), name: "model.safetensors/a/b" }),
+    beside("model.safetensors/a/b"),
+  );
+  await refused((files) => {
+    delete first(files).sha256;
+  }, `${lie}: does not say what it is a delta of`);
+  for (const name of ["../out", "/tmp/out", "a/../b", "..\\b", ".", ""]) {
+    await refused(
+      (files) => {
+        first(files).name = name;
+      },
+      `${lie}: names a file ${JSON.stringify(name)}, which is no plain path inside a directory`,
+    );
+  }
+  await refused(
+    (files) => {
+      first(files).pieces = Array.from({ length: 3 }, () => ({ kept: Number.MAX_SAFE_INTEGER }));
+    },
+    `model.safetensors: its pieces have ${3 * Number.MAX_SAFE_INTEGER} bytes, the file has ${fs.statSync(path.join(expanded, "model.safetensors")).size}`,
+  );
+});
+
 t.test("a delta against a stranger is refused; what other tools made is taken by its bytes", async (t) => {
   const directory = t.testdir();
   const expanded = await expandTo(path.join(directory, "expanded"), "llama");
@@ -358,6 +406,16 @@ t.test("strip believes a proof and digests, and nothing else", async (t) => {
   await refused(
     () => fs.rmSync(path.join(expanded, "manifest.json")),
     `${unshown}the manifest has no SHA-256 of model.safetensors`,
+  );
+  const swapped = (text: string): string =>
+    text.replace("layers.0.mlp.up_proj", "layers.X").replace("layers.1.mlp.up_proj", "layers.0.mlp.up_proj");
+  await refused(
+    edit("source.json", (text) => swapped(text).replace("layers.X", "layers.1.mlp.up_proj")),
+    `${unshown}source.json changed after it was proved`,
+  );
+  await refused(
+    edit("tokenizer.json", (text) => text.replace(/[a-z]/, "X")),
+    `${unshown}tokenizer.json changed after it was proved`,
   );
   const record = `${path.join(expanded, "source.json")}: does not say how the source's files were laid out`;
   await refused(

@@ -103,14 +103,20 @@ export function keptBytes(pieces: readonly Piece[]): number {
 
 const MAKE_AGAIN = "Make it again; it is damaged, or of another version.";
 
-/** Files as they were saved. Throws "damaged" for anything that is none, and for names that lead out of a directory. */
+/** Files as they were saved. Throws "damaged" for anything that is none, for names that lead out of a directory or are taken. */
 export function parseFiles(value: JsonValue | undefined, at: string): readonly AssembledFile[] {
   if (!Array.isArray(value)) return damaged(at, "has no list of files");
+  const names = new Set<string>();
   return value.map((entry: JsonValue) => {
     const { name, size, sha256, pieces } = objectOf(entry, at);
     if (typeof name !== "string" || !isPlainPath(name)) {
       return damaged(at, `names a file ${JSON.stringify(name ?? null)}, which is no plain path inside a directory`);
     }
+    const steps = name.split("/").map((_, end, all) => all.slice(0, end + 1).join("/"));
+    const taken = steps.find((step) => names.has(step)) ?? [...names].find((other) => other.startsWith(`${name}/`));
+    if (taken !== undefined)
+      return damaged(at, `names ${quote(name)} beside ${quote(taken)}, and one place holds one file`);
+    names.add(name);
     if (!isCount(size) || !Array.isArray(pieces)) return damaged(at, `does not say what ${quote(name)} is made of`);
     return {
       name,

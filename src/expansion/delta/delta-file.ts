@@ -26,7 +26,7 @@ export interface DeltaBase {
   readonly files: Readonly<Record<string, string>>;
 }
 
-/** What a delta says beside its tensors. */
+/** What a delta says beside its tensors. The SHA-256 of every file is known. */
 export interface Delta {
   /** plan.json as it was, null where the checkpoint has none. */
   readonly plan: JsonValue;
@@ -91,7 +91,7 @@ export function parseDelta(at: string, metadata: ReadonlyMap<string, string> | u
     expanded: { format: textOf(expanded.format, at), headers: textOf(expanded.headers, at) },
     copies: Array.isArray(copies) ? copies.filter((index) => typeof index === "number") : [],
     own: textsOf(own, at),
-    files: parseFiles(record.files, at),
+    files: parseFiles(record.files, at).map((file) => (file.sha256 === undefined ? damaged(at) : file)),
   };
 }
 
