@@ -4,7 +4,7 @@ import { ExpandError, throwIfAborted } from "../errors.ts";
 import { type Batch, batchOf, type Row } from "./batch.ts";
 import { type Cursor, checkCursor, START } from "./cursor.ts";
 import { fileDigest, valueDigest } from "./digest.ts";
-import type { TextFile } from "./document.ts";
+import { documentsOf, type TextFile } from "./document.ts";
 import { openFiles } from "./files.ts";
 import { DocumentReader } from "./reader.ts";
 import { mixed, shuffle } from "./shuffle.ts";
@@ -67,7 +67,7 @@ interface OpenSource {
   readonly files: readonly TextFile[];
 }
 
-/** Reads the beginnings of the files, and their content for the digest. */
+/** Reads the beginnings of the files, and their content for the digest. Throws "input" for a source that holds nothing but white space. */
 export async function openCorpus(sources: readonly CorpusSource[], options: CorpusOptions): Promise<Corpus> {
   checkOptions(sources, options);
   const opened: OpenSource[] = [];
@@ -75,10 +75,7 @@ export async function openCorpus(sources: readonly CorpusSource[], options: Corp
     opened.push({ name: path, weight: weight ?? 1, files: await openFiles(path, field) });
   const isMixture = sources.some(({ weight }) => weight !== undefined);
   const pooled = isMixture ? opened : [pool(opened)];
-  for (const { name, files } of pooled) {
-    if (files.every(({ parts }) => parts === 0))
-      throw new ExpandError("input", "holds no text", { at: name, fix: "Give a file with text." });
-  }
+  for (const source of pooled) await refuseBlank(source, options.signal);
   const digest = await digestOf(pooled, options);
   return {
     digest,
@@ -91,6 +88,19 @@ export async function openCorpus(sources: readonly CorpusSource[], options: Corp
 function pool(sources: readonly OpenSource[]): OpenSource {
   const name = sources.map(({ name }) => name).join(", ");
   return { name, weight: 1, files: sources.flatMap(({ files }) => files) };
+}
+
+/** Reads the beginning of every file, so that what cannot be read is found before anything is begun; and on until there is more than white space. */
+async function refuseBlank({ name, files }: OpenSource, signal: AbortSignal | undefined): Promise<void> {
+  let isBlank = true;
+  for (const file of files) {
+    for await (const { text } of documentsOf(file)) {
+      throwIfAborted(signal);
+      isBlank &&= text.trim() === "";
+      if (!isBlank) break;
+    }
+  }
+  if (isBlank) throw new ExpandError("input", "holds no text", { at: name, fix: "Give a file with text." });
 }
 
 function checkOptions(sources: readonly CorpusSource[], { batch, context, seed }: CorpusOptions): void {
@@ -119,7 +129,10 @@ async function digestOf(sources: readonly OpenSource[], options: CorpusOptions):
   const contents = [];
   for (const { weight, files } of sources) {
     const digests = [];
-    for (const { source, field } of files) digests.push([await fileDigest(source), field ?? null]);
+    for (const { source, field } of files) {
+      throwIfAborted(options.signal);
+      digests.push([await fileDigest(source), field ?? null]);
+    }
     contents.push({ weight, files: digests });
   }
   return valueDigest({ version: 1, contents, tokenizer: tokenizer.digest, batch, context, seed, shuffle, repeat });

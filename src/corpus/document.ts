@@ -19,6 +19,10 @@ export interface TextFile {
   documents(part: number): AsyncIterable<Document>;
 }
 
+export async function* documentsOf(file: TextFile): AsyncGenerator<Document> {
+  for (let part = 0; part < file.parts; part++) yield* file.documents(part);
+}
+
 /** UTF-16 units that are tokenized at once: bounds time, memory and stack where a tokenizer takes a text as one word. */
 export const MAX_PIECE = 2 ** 16;
 

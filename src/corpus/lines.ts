@@ -10,6 +10,7 @@ export const MAX_LINE = 2 ** 26;
 const CHUNK = 2 ** 16;
 const NEWLINE = 10;
 const BYTE_ORDER_MARK = "\ufeff";
+const REPLACEMENT = "\ufffd";
 /** Keeps byte order marks: only a file's first character is one. */
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -67,12 +68,30 @@ export function decodeText(source: ByteSource, bytes: Uint8Array, offset: number
     const text = decoder.decode(bytes);
     return offset === 0 && text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text;
   } catch (cause) {
-    throw new ExpandError("damaged", `is not UTF-8: between bytes ${offset} and ${offset + bytes.length}`, {
-      at: source.name,
-      fix: "Convert the file to UTF-8.",
-      cause,
-    });
+    const at = faultAt(bytes);
+    throw new ExpandError(
+      "damaged",
+      `is not UTF-8: byte ${offset + at} is 0x${bytes[at]?.toString(16).padStart(2, "0")}`,
+      {
+        at: source.name,
+        fix: "Convert the file to UTF-8.",
+        cause,
+      },
+    );
   }
+}
+
+/** Where the first bytes stand that are no character: what is put in their place is not what the text itself has there. */
+function faultAt(bytes: Uint8Array): number {
+  const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  let [from, at] = [0, 0];
+  for (let found = text.indexOf(REPLACEMENT); found >= 0; found = text.indexOf(REPLACEMENT, from)) {
+    at += Buffer.byteLength(text.slice(from, found));
+    if (Buffer.compare(bytes.subarray(at, at + 3), Buffer.from(REPLACEMENT)) !== 0) return at;
+    at += 3;
+    from = found + 1;
+  }
+  return at;
 }
 
 /** The number of the line that begins at a byte, from 1 up; reads the file up to there. */

@@ -4,8 +4,6 @@ import type { ParquetLibrary } from "./parquet-library.ts";
 /** Thrown for bytes that contradict themselves; the page's reader says where. */
 export class PageFault extends RangeError {}
 
-export type Encoding = "plain" | "dictionary" | "delta-length";
-
 /** Lengths, each followed by its bytes. */
 export function plainValues(page: Uint8Array, count: number): readonly Uint8Array[] {
   const view = viewOf(page);
@@ -35,19 +33,52 @@ export function dictionaryValues(page: Uint8Array, count: number, dictionary: re
 
 /** All lengths, delta encoded, then all bytes. */
 export function deltaLengthValues(library: ParquetLibrary, page: Uint8Array, count: number): readonly Uint8Array[] {
-  if (count === 0) return [];
-  checkDeltaHead(page, count);
-  const lengths = new Int32Array(count);
-  const reader = { view: viewOf(page), offset: 0 };
-  library.deltaBinaryUnpack(reader, count, lengths);
-  let at = reader.offset;
+  const [lengths, from] = deltas(library, page, count);
+  let at = from;
   return Array.from(lengths, (length) => {
-    const from = at;
+    const start = at;
     at += length;
     if (length < 0 || at > page.length)
       throw new PageFault(`a value ends at byte ${at}, but the page has ${page.length}`);
-    return page.subarray(from, at);
+    return page.subarray(start, at);
   });
+}
+
+/**
+ * How much of the value before each one begins with, delta encoded; then what follows it, as above. A value may repeat all of the one before, so
+ * that a page of a few bytes comes to any size: more than `most` bytes in all are refused.
+ */
+export function deltaValues(
+  library: ParquetLibrary,
+  page: Uint8Array,
+  count: number,
+  most: number,
+): readonly Uint8Array[] {
+  const [shared, from] = deltas(library, page, count);
+  const rest = deltaLengthValues(library, page.subarray(from), count);
+  let [before, total] = [new Uint8Array(0), 0];
+  return rest.map((end, at) => {
+    const kept = shared[at] ?? 0;
+    if (kept < 0 || kept > before.length)
+      throw new PageFault(`a value begins with ${kept} bytes of one that has ${before.length}`);
+    total += kept + end.length;
+    if (total > most) throw new PageFault(`has more than ${most} bytes of values`);
+    const value = new Uint8Array(kept + end.length);
+    value.set(before.subarray(0, kept));
+    value.set(end, kept);
+    before = value;
+    return value;
+  });
+}
+
+/** Delta encoded numbers, and where they end. */
+function deltas(library: ParquetLibrary, page: Uint8Array, count: number): readonly [Int32Array, number] {
+  const values = new Int32Array(count);
+  if (count === 0) return [values, 0];
+  checkDeltaHead(page, count);
+  const reader = { view: viewOf(page), offset: 0 };
+  library.deltaBinaryUnpack(reader, count, values);
+  return [values, reader.offset];
 }
 
 /** Sizes that the library divides and steps by: the format says multiples of 128 and of 32. */

@@ -4,7 +4,15 @@ import type { ByteSource } from "../tensor/source.ts";
 import { type Document, pieces, type TextFile } from "./document.ts";
 import { type ColumnChunk, openParquetColumn, type ParquetColumn } from "./parquet-column.ts";
 import { damaged, orDamaged, type PageHeader, unsupported } from "./parquet-library.ts";
-import { deltaLengthValues, dictionaryValues, hybrid, PageFault, plainValues, viewOf } from "./parquet-values.ts";
+import {
+  deltaLengthValues,
+  deltaValues,
+  dictionaryValues,
+  hybrid,
+  PageFault,
+  plainValues,
+  viewOf,
+} from "./parquet-values.ts";
 import { thriftEnd } from "./thrift.ts";
 
 /** Bytes of one page, stored and decoded. Writers make pages of about 1 MiB. */
@@ -180,8 +188,9 @@ function valuesOf(
       return dictionaryValues(data, count, dictionary);
     case "DELTA_LENGTH_BYTE_ARRAY":
       return deltaLengthValues(page.column.library, data, count).map(textOf);
+    case "DELTA_BYTE_ARRAY":
+      return deltaValues(page.column.library, data, count, MAX_PAGE).map(textOf);
     default:
-      // DELTA_BYTE_ARRAY: each value may repeat all of the one before it, so that a page of a few bytes decodes to any size.
       return unsupported(page.source, `a page is encoded as ${encoding}`, "plain or dictionary encoding");
   }
 }

@@ -1,5 +1,5 @@
 // What a tokenizer's files say beside how text is cut into words: which tokens there are, and what stands around a text. Encodes nothing.
-import { ExpandError } from "../errors.ts";
+import { ExpandError, quote } from "../errors.ts";
 import type { ByteSource } from "../tensor/source.ts";
 import { readScore, spelledNumbers } from "./scores.ts";
 import { Unigram } from "./unigram.ts";
@@ -13,21 +13,23 @@ export interface TokenizerFile {
 
 /** Bytes. The largest in use has some 35 MB. */
 const MAX_FILE = 2 ** 28;
+/** Ids are 32 bits wide where they are kept. */
+const MAX_ID = 2 ** 31;
+const FIX = "Download the file again.";
 
 /** Throws "damaged" for what is not a JSON object. */
 export async function parseTokenizerFile(source: ByteSource): Promise<TokenizerFile> {
   if (source.size > MAX_FILE)
     throw new ExpandError("unsupported", `has ${source.size} bytes, more than ${MAX_FILE}`, { at: source.name });
   const data = await source.read(0, source.size);
-  const fix = "Download the file again.";
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(data);
     const json: unknown = JSON.parse(text);
     if (typeof json === "object" && json !== null && !Array.isArray(json)) return { json: json as Json, text };
   } catch (cause) {
-    throw new ExpandError("damaged", "is not JSON", { at: source.name, fix, cause });
+    throw new ExpandError("damaged", "is not JSON", { at: source.name, fix: FIX, cause });
   }
-  throw new ExpandError("damaged", "is not a JSON object", { at: source.name, fix });
+  throw new ExpandError("damaged", "is not a JSON object", { at: source.name, fix: FIX });
 }
 
 /** Of a vocabulary with scores, which no other model has. */
@@ -47,18 +49,29 @@ export function unknownOf({ model }: Json): Json {
   return unk_token === undefined ? {} : { unk_token };
 }
 
-/** One more than the largest id: of the model's own tokens, and of all. */
-export function vocabulariesOf({ model, added_tokens }: Json): { readonly own: number; readonly all: number } {
+/** One more than the largest id: of the model's own tokens, and of all. Throws "damaged" for an id that is no number. */
+export function vocabulariesOf(
+  { model, added_tokens }: Json,
+  at: string,
+): { readonly own: number; readonly all: number } {
   const { vocab } = model as Json;
   // An array's ids are its places.
-  const ids = Array.isArray(vocab) ? [vocab.length - 1] : Object.values((vocab ?? {}) as Json);
-  const own = largest(ids) + 1;
-  const added = ((added_tokens ?? []) as readonly Json[]).map(({ id }) => id);
-  return { own, all: Math.max(own, largest(added) + 1) };
+  const own = Array.isArray(vocab) ? vocab.length : above(Object.entries((vocab ?? {}) as Json), at);
+  const added = ((added_tokens ?? []) as readonly Json[]).map(({ content, id }) => [String(content), id] as const);
+  return { own, all: Math.max(own, above(added, at)) };
 }
 
-function largest(ids: readonly unknown[]): number {
-  return ids.reduce<number>((most, id) => Math.max(most, Number(id)), -1);
+function above(tokens: readonly (readonly [token: string, id: unknown])[], at: string): number {
+  let most = 0;
+  for (const [token, id] of tokens) {
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= MAX_ID)
+      throw new ExpandError("damaged", `token ${quote(token)} has the id ${JSON.stringify(id)}, not a whole number`, {
+        at,
+        fix: FIX,
+      });
+    most = Math.max(most, id + 1);
+  }
+  return most;
 }
 
 interface Marks {

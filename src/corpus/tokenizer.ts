@@ -60,7 +60,7 @@ export async function openTokenizer({ tokenizer, config }: TokenizerSources): Pr
   const file = await parseTokenizerFile(tokenizer);
   const settings = config === undefined ? {} : (await parseTokenizerFile(config)).json;
   const library = await libraryFor(file, name);
-  const { own, all } = vocabulariesOf(file.json);
+  const { own, all } = vocabulariesOf(file.json, name);
   return {
     vocabulary: all,
     ownVocabulary: own,
@@ -73,7 +73,10 @@ export async function openTokenizer({ tokenizer, config }: TokenizerSources): Pr
       );
       return ids.map((id) => id ?? refuseText(where));
     },
-    decode: (ids) => (ids.length === 0 ? "" : library.decode([...ids], { clean_up_tokenization_spaces: false })),
+    decode: (ids) => {
+      if (ids.length === 0) return "";
+      return construct(name, () => library.decode([...ids], { clean_up_tokenization_spaces: false }));
+    },
   };
 }
 

@@ -237,6 +237,8 @@ def write_files(folder):
     ways["row-groups"] = {"row_group_size": 300}
     ways["small-pages"] = {"data_page_size": 1024, "write_page_index": True}
     ways["lengths-first"] = {"use_dictionary": False, "column_encoding": {"text": "DELTA_LENGTH_BYTE_ARRAY"}}
+    ways["prefixes-shared"] = {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}
+    ways["second-version-prefixes"] = {**ways["prefixes-shared"], "data_page_version": "2.0", "data_page_size": 1024}
     for name, options in ways.items():
         columns = text if "column_encoding" in options else table
         pyarrow.parquet.write_table(columns, folder / f"{name}.parquet", **options)
@@ -257,12 +259,9 @@ def write_refused(folder):
     pyarrow.parquet.write_table(nested, folder / "nested.parquet")
     two = pyarrow.table({"title": ["a"], "body": ["b"]})
     pyarrow.parquet.write_table(two, folder / "two.parquet")
-    options = {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}
-    pyarrow.parquet.write_table(pyarrow.table({"text": ["ab", "abc"]}), folder / "delta.parquet", **options)
     return {
         "nested.parquet": 'no field holds text; found "meta" (not text), "tags" (not text)',
         "two.parquet": 'several fields hold text, and none is named text; found "title", "body"',
-        "delta.parquet": "a page is encoded as DELTA_BYTE_ARRAY",
     }
 
 

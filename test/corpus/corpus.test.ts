@@ -309,18 +309,30 @@ const EXPECTED: {
 
 t.test("what cannot be a corpus is refused", async (t) => {
   const nothing = file("nothing.jsonl", ["", ""]);
+  const white = file("white.jsonl", [" \n", "\t\u3000"]);
+  const empty = path.join(directory, "empty.txt");
+  fs.writeFileSync(empty, "");
   const blank = path.join(directory, "blank.txt");
-  fs.writeFileSync(blank, "");
+  fs.writeFileSync(blank, "\ufeff \r\n".repeat(20_000));
   const holdsNone = { tag: "input", message: /holds no text$/, fix: "Give a file with text." };
-  await t.rejects(open([{ path: blank }]), { ...holdsNone, message: `${blank}: holds no text` });
-  await t.rejects(take(await open([{ path: nothing }]), 1), { ...holdsNone, message: `${nothing}: holds no text` });
-  await t.rejects(take(await open([{ path: nothing }], { repeat: true, shuffle: true }), 1), holdsNone);
+  for (const each of [empty, blank, nothing, white]) {
+    await t.rejects(open([{ path: each }]), { ...holdsNone, message: `${each}: holds no text` });
+    await t.rejects(open([{ path: SHORT, weight: 1 }, { path: each }]), { message: `${each}: holds no text` });
+    await t.resolves(open([{ path: each }, { path: SHORT }]), "one pool");
+  }
   const mute = { ...WORDS, encode: () => [] };
   await t.rejects(
     take(await open([{ path: SHORT }], { tokenizer: mute, repeat: true }), 1),
     holdsNone,
     "nothing is left of the text",
   );
+  const latin = path.join(directory, "latin.txt");
+  fs.writeFileSync(latin, Buffer.from("one\ncaf\xe9\n", "latin1"));
+  await t.rejects(open([{ path: SHORT }, { path: latin }]), {
+    tag: "damaged",
+    message: `${latin}: is not UTF-8: byte 7 is 0xe9`,
+    fix: "Convert the file to UTF-8.",
+  });
   for (const [sources, more, message, fix] of [
     [[], {}, "no corpus was given", "Give --corpus FILE."],
     [
@@ -347,11 +359,11 @@ t.test("what cannot be a corpus is refused", async (t) => {
     await t.rejects(open(sources, more), { tag: "usage", message, fix });
   }
   const stopped = new AbortController();
+  const corpus = await open([{ path: SHORT }], { signal: stopped.signal });
   stopped.abort();
-  await t.rejects(take(await open([{ path: SHORT }], { signal: stopped.signal }), 1), {
-    tag: "interrupted",
-    message: "interrupted",
-  });
+  const interrupted = { tag: "interrupted", message: "interrupted" };
+  await t.rejects(take(corpus, 1), interrupted);
+  await t.rejects(open([{ path: SHORT }], { signal: stopped.signal }), interrupted);
 });
 
 t.test("memory does not grow with the corpus: epochs pass through one window", async (t) => {

@@ -1,19 +1,37 @@
-// Damaged Parquet files and JSON lines: read or refused with an ExpandError, soon and in bounded memory. FUZZ_RUNS sets how many of each
-// kind, FUZZ_SEED where to begin.
+// Damaged Parquet files, JSON lines, texts and tokenizers: read or refused with an ExpandError, soon and in bounded memory.
 import t from "tap";
 import type { TextFile } from "../../src/corpus/document.ts";
 import { openJsonLines } from "../../src/corpus/jsonl.ts";
 import { openParquet } from "../../src/corpus/parquet.ts";
 import { openText } from "../../src/corpus/text.ts";
 import { thriftEnd } from "../../src/corpus/thrift.ts";
+import { openTokenizer } from "../../src/corpus/tokenizer.ts";
+import { testDamaged } from "../formats/fuzzing.ts";
 import { boundedSource, type FuzzedReader, fuzzed } from "../formats/mutate.ts";
+import { charsMap } from "./charsmap-builder.ts";
 import { parquetFile } from "./parquet-builder.ts";
 import { SAMPLES } from "./parquet-samples.ts";
 
-const RUNS = Number(process.env.FUZZ_RUNS ?? 1500);
-const FIRST_SEED = Number(process.env.FUZZ_SEED ?? 1);
-/** Bytes. What this process may take after each kind. */
-const MAX_MEMORY = 2 ** 30;
+const pieces = ["<unk>", "▁", "one", "t", "w", "o", "é", "<0xC3>", "<0xA9>", "▁t"];
+const precompiled_charsmap = charsMap({ Ａ: "A", é: "e" }).subarray(0, 5000).toString("base64");
+const tokenizers = [
+  {
+    model: { type: "Unigram", unk_id: 0, byte_fallback: true, vocab: pieces.map((piece, at) => [piece, -at * 1.7]) },
+    normalizer: { type: "Sequence", normalizers: [{ type: "Precompiled", precompiled_charsmap }, { type: "Nmt" }] },
+    pre_tokenizer: { type: "Metaspace", replacement: "▁" },
+    added_tokens: [{ id: 10, content: "<s>", special: true }],
+  },
+  {
+    model: {
+      type: "BPE",
+      vocab: Object.fromEntries(pieces.map((piece, at) => [piece, at])),
+      merges: ["▁ t"],
+      unk_token: "t",
+    },
+    normalizer: { type: "Replace", pattern: { Regex: "[ ]+" }, content: "▁" },
+    decoder: { type: "Sequence", decoders: [{ type: "ByteFallback" }, { type: "Fuse" }] },
+  },
+];
 
 async function readAll(file: TextFile): Promise<void> {
   for (let part = 0; part < file.parts; part++) {
@@ -34,22 +52,17 @@ const READERS: readonly FuzzedReader[] = [
   fuzzed("texts", [Buffer.from("one\r\ntwo é 中\n")], async (data) =>
     readAll(openText(boundedSource("fuzzed.txt", data))),
   ),
+  fuzzed(
+    "tokenizers",
+    tokenizers.map((file) => Buffer.from(JSON.stringify(file))),
+    async (data) => {
+      const { encode, decode } = await openTokenizer({ tokenizer: boundedSource("tokenizer.json", data) });
+      decode(encode("one\r\ntwo é Ａ\u0301 中 <s>"));
+    },
+  ),
 ];
 
-for (const { name, damaged, faultOf } of READERS) {
-  t.test(`${name}, damaged at random, are read or refused; nothing is thrown that is not an ExpandError`, async (t) => {
-    let fault: string | undefined;
-    let seed = FIRST_SEED;
-    for (; seed < FIRST_SEED + RUNS && fault === undefined; seed++) {
-      const data = damaged(seed);
-      fault = await faultOf(data);
-      if (fault !== undefined)
-        t.fail(`FUZZ_SEED=${seed} FUZZ_RUNS=1: ${fault}`, { data: Buffer.from(data).toString("hex") });
-    }
-    t.equal(fault, undefined, `${seed - FIRST_SEED} files`);
-    t.ok(process.memoryUsage().rss < MAX_MEMORY, "memory stays bounded");
-  });
-}
+testDamaged(READERS, 1500);
 
 t.test("a Thrift structure is as long as it says, and none is believed that is longer than its bytes", (t) => {
   for (const [bytes, end] of [

@@ -7,6 +7,8 @@ import { openFiles } from "../../src/corpus/files.ts";
 import { openJsonLines } from "../../src/corpus/jsonl.ts";
 import { MAX_LINE, PART_BYTES } from "../../src/corpus/lines.ts";
 import { openParquet } from "../../src/corpus/parquet.ts";
+import { loadParquet } from "../../src/corpus/parquet-library.ts";
+import { deltaValues } from "../../src/corpus/parquet-values.ts";
 import { openText } from "../../src/corpus/text.ts";
 import { type ByteSource, memorySource } from "../../src/tensor/source.ts";
 import { type Lies, parquetFile } from "./parquet-builder.ts";
@@ -137,7 +139,12 @@ t.test("JSON lines that cannot be read are refused with their line", async (t) =
     ['{"text":"x"}\n{"text":"\\ud800"}', 'line 2 field "text" holds half of a surrogate pair', LINE_FIX],
     [
       Buffer.from('{"text":"x"}\n{"text":"\xff"}', "latin1"),
-      "is not UTF-8: between bytes 13 and 25",
+      "is not UTF-8: byte 22 is 0xff",
+      "Convert the file to UTF-8.",
+    ],
+    [
+      Buffer.concat([Buffer.from('{"text":"\ufffdé\ufffd'), Buffer.from([0xe4, 0xb8])]),
+      "is not UTF-8: byte 17 is 0xe4",
       "Convert the file to UTF-8.",
     ],
     ['{"text":"a\0b"}', "line 1 is not JSON", LINE_FIX],
@@ -194,6 +201,24 @@ t.test(
   },
 );
 
+/** A page of two values in DELTA_BYTE_ARRAY: what each shares with the one before, and one byte of its own. */
+function shared(first: number, second: number): Uint8Array {
+  const zigzag = (value: number): number => (value < 0 ? -2 * value - 1 : 2 * value);
+  const numbers = (start: number, step: number): readonly number[] => [
+    128,
+    1,
+    4,
+    2,
+    zigzag(start),
+    zigzag(step),
+    0,
+    0,
+    0,
+    0,
+  ];
+  return Uint8Array.from([...numbers(first, second - first), ...numbers(1, 0), 97, 98]);
+}
+
 const AGAIN = "Download or write the file again.";
 
 t.test("a Parquet file that lies is refused before anything is allocated for it", async (t) => {
@@ -205,7 +230,7 @@ t.test("a Parquet file that lies is refused before anything is allocated for it"
     [{ footerLength: 7 }, "the footer cannot be read"],
     [{ codec: 3 }, "is compressed with LZO", fixFor("zstd or snappy")],
     [{ codec: 77 }, "is compressed with undefined", fixFor("zstd or snappy")],
-    [{ encoding: 7 }, "a page is encoded as DELTA_BYTE_ARRAY", fixFor("plain or dictionary encoding")],
+    [{ encoding: 5 }, "a page is encoded as DELTA_BINARY_PACKED", fixFor("plain or dictionary encoding")],
     [{ stored: 2 ** 30 }, "a page claims 1073741824 bytes, but 14 are left"],
     [{ stored: -1 }, "a page claims -1 bytes, but 14 are left"],
     [{ decoded: -5 }, "a page claims -5 bytes"],
@@ -239,6 +264,8 @@ t.test("a Parquet file that lies is refused before anything is allocated for it"
       { encoding: 6, page: Uint8Array.of(1, 1, 2, 0) },
       "a page cannot be decoded: claims delta blocks of 1 values in 1",
     ],
+    [{ encoding: 7, page: shared(2, 0) }, "a page cannot be decoded: a value begins with 2 bytes of one that has 0"],
+    [{ encoding: 7, page: shared(0, -1) }, "a page cannot be decoded: a value begins with -1 bytes of one that has 1"],
     [{ filePath: "other.parquet" }, "keeps its columns in other files", fixFor("the columns in it")],
   ];
   for (const [lies, message, fix = AGAIN] of refused) {
@@ -248,6 +275,14 @@ t.test("a Parquet file that lies is refused before anything is allocated for it"
   }
   await t.rejects(openParquet(source("PAR1"), undefined), { message: "file: is not a Parquet file: it has 4 bytes" });
   t.same(await texts(await openParquet(source(parquetFile(["one", "two"])), undefined)), ["one", "two"]);
+});
+
+t.test("values that repeat the ones before them are bounded in all, whatever few bytes they take", async (t) => {
+  const library = await loadParquet();
+  const values = (most: number): readonly string[] =>
+    deltaValues(library, shared(0, 1), 2, most).map((value) => Buffer.from(value).toString());
+  t.same(values(3), ["a", "ab"]);
+  t.throws(() => values(2), { message: "has more than 2 bytes of values" });
 });
 
 t.test("of several columns of text in Parquet, text is taken, or the one that is asked for", async (t) => {

@@ -381,6 +381,11 @@ t.test("what is no tokenizer at all is refused, and one that is not there with w
   const opened = (text: string) => openTokenizer({ tokenizer: memorySource("tokenizer.json", Buffer.from(text)) });
   await t.rejects(opened("{"), { ...damaged, message: "tokenizer.json: is not JSON" });
   await t.rejects(opened("[]"), { ...damaged, message: "tokenizer.json: is not a JSON object" });
+  for (const id of ["1", 1.5, -1, 2 ** 31, {}]) {
+    const message = `tokenizer.json: token "a" has the id ${JSON.stringify(id)}, not a whole number`;
+    await t.rejects(open({ model: bpe({ b: 0, a: id }, []) }), { ...damaged, message });
+    await t.rejects(open({ model: LETTERS, added_tokens: [{ id, content: "a" }] }), { ...damaged, message });
+  }
   await t.rejects(open({ model: LETTERS, pre_tokenizer: split({ Regex: "(" }, "Isolated") }), {
     tag: "unsupported",
     message: /^tokenizer\.json: cannot be read: Invalid regular expression/,
