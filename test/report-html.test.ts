@@ -1,5 +1,8 @@
 // The report as a page: what it says, that it needs nothing else, and that no name in it becomes markup.
 import t from "tap";
+import type { Metric, MetricsHead } from "../src/training/metrics.ts";
+import { means } from "../src/training/report/line-chart.ts";
+import { trainingPage } from "../src/training/report/page.ts";
 import { htmlText } from "../src/verification/report/html.ts";
 import {
   type BlockComparison,
@@ -242,4 +245,100 @@ t.test("two hundred blocks: every one is in the picture, the charts and the tabl
   t.equal(page.match(/<rect /g)?.length, 400);
   t.equal(page.match(/<th scope="row">\d/g)?.length, 200);
   t.ok(page.length < 200_000, `${page.length}`);
+});
+
+type Step = Extract<Metric, { kind: "step" }>;
+
+/** As metrics.jsonl gives it back: what is not finite is null there. */
+function trained(
+  count: number,
+  more: (step: number) => Partial<Step> = () => ({}),
+  others: readonly Metric[] = [],
+): string {
+  const recipe = {
+    ...{
+      schema: "expand-checkpoint/training/1",
+      steps: Math.max(1, count),
+      batch: 8,
+      accumulate: 1,
+      context: 64,
+      dtype: "f32",
+    },
+    ...{
+      schedule: { kind: "cosine", peak: 2e-4, warmup: 6 },
+      adam: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1 },
+    },
+    ...{ device: "cpu", layout: "host", seed: 0 },
+  } as unknown as MetricsHead["recipe"];
+  const steps = Array.from({ length: count }, (_, at): Metric => {
+    const plain = { loss: 4 - (2 * at) / count, rate: 1e-4, norm: 1, tokens: 500, seconds: at + 1 };
+    return { kind: "step", step: at + 1, ...plain, ...more(at + 1) };
+  });
+  const lines = JSON.parse(JSON.stringify([...steps, ...others])) as Metric[];
+  return trainingPage({ kind: "run", source: EVIL, recipe }, lines);
+}
+
+function evaluation(step: number, loss: number): Metric {
+  return { kind: "evaluation", step, name: EVIL, loss, tokens: 100 };
+}
+
+t.test("training: what is not finite is no 0, and is said", async (t) => {
+  const page = trained(50, (step) => (step % 10 === 0 ? { loss: Number.NaN, norm: Number.POSITIVE_INFINITY } : {}), [
+    evaluation(0, 3),
+    evaluation(50, Number.NaN),
+  ]);
+  t.same(faults(page), []);
+  t.notMatch(page, /<script|<img/);
+  const said = words(page);
+  t.match(said, "mean of 2 steps: from 4 to 2.1.");
+  t.match(said, "norm: from 1 to 1. Not a finite number at 5 of 50.");
+  t.match(said, ": 3 at step 0. Not a finite number at 1 of 2.");
+  t.same(
+    means(
+      [
+        [1, 2],
+        [2, Number.NaN],
+        [3, 4],
+        [4, 6],
+      ],
+      2,
+    ),
+    [
+      [1, 2],
+      [3, 3],
+      [4, 5],
+    ],
+  );
+});
+
+t.test("training: one step is a dot, and no step is no heading", async (t) => {
+  const one = trained(1, undefined, [evaluation(0, 3), evaluation(1, 2)]);
+  t.same(faults(one), []);
+  t.equal([...one.matchAll(/ dot" points="([\d.]+,[\d.]+) \1"/g)].length, 3, "loss, rate, norm");
+  t.match(words(one), "loss: 4 at step 1.");
+  const none = trained(0);
+  t.same(faults(none), []);
+  t.notMatch(none, /<h2>(?:Loss|Steps)/);
+});
+
+t.test("training: the curves of 200 blocks are one crowd, and the table names each", async (t) => {
+  const blocks = Array.from({ length: 200 }, (_, at) => ({ block: String(at), norm: at / 100, start: 10 }));
+  const saves = [10, 20].map((step): Metric => ({ kind: "update", step, blocks }));
+  const page = trained(20, undefined, saves);
+  t.same(faults(page), []);
+  t.match(words(page), "200 curves; at the end from 0 (block 0) to 1.99 (block 199).");
+  t.equal(page.match(/curve crowd/g)?.length, 200);
+  t.equal(page.match(/<th scope="row">block/g)?.length, 200);
+  t.notMatch(page, /<li><i/);
+  t.ok(page.length < 100_000, `${page.length}`);
+});
+
+t.test("training: 100,000 steps are 60 kB, and no peak of them is lost or flattens the rest", async (t) => {
+  const page = trained(100_000, (step) => (step === 70_001 ? { norm: 500, loss: 9 } : {}));
+  t.same(faults(page), []);
+  t.ok(page.length < 60_000, `${page.length}`);
+  t.match(page, '<span class="top">500</span><span class="foot">1</span>');
+  t.match(page, "700.01,0");
+  t.match(words(page), "logarithmic scale");
+  t.match(page, '<span class="top">9</span>');
 });

@@ -58,8 +58,10 @@ function outcome({ recipe }: MetricsHead, lines: readonly Metric[], steps: reado
       : html`<table><thead><tr><th>text</th><th class="number">loss before</th><th class="number">now</th><th class="number">perplexity before</th><th class="number">now</th><th class="number">change</th></tr></thead>
 <tbody>
 ${rows}</tbody></table>`;
-  return html`<section><p class="lead">${tokens} tokens in ${durationOf(last?.seconds ?? 0)}${speed}; ${tokensPerStep(recipe)} positions a step.${
-    skipped === 0 ? "" : ` ${skipped} steps were skipped: their gradients were not finite in f16.`
+  return html`<section><p class="lead">${tokens.toLocaleString("en-US")} tokens in ${durationOf(last?.seconds ?? 0)}${speed}; ${tokensPerStep(recipe)} positions a step.${
+    skipped === 0
+      ? ""
+      : ` ${skipped === 1 ? "1 step was" : `${skipped} steps were`} skipped: gradients were not finite in f16.`
   }</p>
 ${table}</section>`;
 }
@@ -81,13 +83,14 @@ function evaluationRow(name: string, points: readonly Point[]): Markup {
 function curves({ recipe }: MetricsHead, lines: readonly Metric[], steps: readonly StepLine[]): Markup {
   const raw = steps.map(({ step, loss }): Point => [step, loss]);
   const width = Math.max(1, Math.round(recipe.steps / 25));
-  const smooth: Series = { name: width === 1 ? "loss" : `mean of ${width} steps`, points: means(raw, width, 1) };
+  const smooth: Series = { name: width === 1 ? "loss" : `mean of ${width} steps`, points: means(raw, width) };
   const loss = width === 1 ? [smooth] : [smooth, { name: "each step", points: raw, faint: true }];
   const names = [...new Set(lines.flatMap((line) => (line.kind === "evaluation" ? line.name : [])))];
   const measured = names.map((name): Series => ({ name, points: pointsOf(lines, name) }));
   const of = (key: "rate" | "norm"): readonly Point[] => steps.map((line) => [line.step, line[key]]);
   const chart = (title: string, series: readonly Series[], from?: number): Markup | undefined =>
     lineChart({ title, series, steps: recipe.steps, ...(from === undefined ? {} : { from }) });
+  if (lines.length === 0) return html``;
   return html`<section><h2>Loss</h2>
 ${chart("Training: mean over the step's tokens, in nats", loss)}
 ${chart("Texts that are not trained on, in nats", measured)}

@@ -6,6 +6,7 @@ export const CURVE_STYLE = `
 @media screen and (prefers-color-scheme: dark) { :root {
   --look0: #c792ea; --look1: #67c5e0; --look2: #f0a069; --look3: #74d08a; --look4: #f28bb8; --look5: #b8bfc7; --look6: #e0c34a; --look7: #9db2ff; } }
 svg .curve { fill: none; stroke-width: 1.75; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+svg .dot { stroke-width: 7; stroke-linecap: round; } svg .crowd { stroke: var(--look0); stroke-width: 1; opacity: .45; }
 figure svg { height: 11rem; overflow: visible; }
 svg .faint { stroke: var(--quiet); stroke-width: 1; opacity: .55; }
 .legend i.faint { background: var(--quiet); opacity: .55; }
