@@ -7,7 +7,7 @@ import { ExpandError } from "../../src/errors.ts";
 import { finish, type RunEvent } from "../../src/events.ts";
 import { checkIdentity, identityOf } from "../../src/training/identity.ts";
 import { type Metric, Metrics } from "../../src/training/metrics.ts";
-import { computedIn, cutOf, limitOf, recipeOf } from "../../src/training/recipe.ts";
+import { checkRecipe, computedIn, cutOf, limitOf, recipeOf } from "../../src/training/recipe.ts";
 import { runSteps, type TrainingOptions } from "../../src/training/run.ts";
 import { readState } from "../../src/training/state.ts";
 import { transpileProgram } from "../transpiled.ts";
@@ -433,6 +433,21 @@ t.test("defaults are the paper's, scaled to the length of the run", async (t) =>
   t.equal(recipeOf({ steps: 50, warmup: 5 }, cut, undefined).schedule.warmup, 5);
   t.notHas(recipeOf({ steps: 50, clip: 0 }, cut, undefined), { clip: 0 });
   t.match(recipeOf({ steps: 50, device: "cuda" }, cut, undefined), { layout: "loop", loopSteps: 8 });
+});
+
+t.test("numbers that nothing can be trained with are refused", async (t) => {
+  for (const [options, message] of [
+    [{ rate: Number.POSITIVE_INFINITY }, "--lr must be above 0, not Infinity"],
+    [{ decay: -0.1 }, "--decay must be from 0 up, not -0.1"],
+    [{ clip: -1 }, "--clip must be from 0 up, not -1"],
+    [{ warmup: Number.NaN }, "--warmup must be from 0 up, not NaN"],
+    [{ epsilon: 0 }, "--epsilon must be above 0, not 0"],
+  ] as const) {
+    const error = await failure((async () => checkRecipe(options))());
+    t.equal(error.message, message);
+    t.equal(error.tag, "usage");
+  }
+  checkRecipe({ decay: 0, clip: 0, warmup: 0 });
 });
 
 t.test("a length that is said twice, and a context beyond the model's, are refused", async (t) => {

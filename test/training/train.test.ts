@@ -220,6 +220,11 @@ t.test("f16 on the CPU is computed in f32, and says so", needsRuntime, async (t)
   t.match(half.out, /^type {6}f16 as asked, but computed in f32 on the CPU$/m);
   const whole = await run("train", expanded, at("f32"), ...WORDS);
   t.notMatch(whole.out, /^type /m);
+  const recorded = (name: string) => JSON.parse(bytesOf(name, "training.json").toString());
+  t.match(recorded("half"), { dtype: "f16", computed: "f32" });
+  t.match(recorded("f32"), { dtype: "f32" });
+  t.notOk("computed" in recorded("f32"));
+  t.match(bytesOf("half", "training.html").toString(), "in f32 on cpu");
   // Once the two differ, onnxruntime has products in f16, and the words above are wrong.
   t.same(bytesOf("half", "model.safetensors"), bytesOf("f32", "model.safetensors"));
 });

@@ -33,7 +33,19 @@ def texts(corpus):
 
 
 def documents():
-    """All files, mixed by their shares; ends when every file was read so often as epochs says, or never."""
+    """In an order by the seed: each is one of some that are waiting, so that files in an order of their own are mixed."""
+    chance = random.Random(JOB["seed"])
+    waiting = []
+    for text in mixed():
+        waiting.append(text)
+        if len(waiting) > 1000:
+            yield waiting.pop(chance.randrange(len(waiting)))
+    chance.shuffle(waiting)
+    yield from waiting
+
+
+def mixed():
+    """All files by their shares; ends when every file was read so often as epochs says, or never."""
     chance = random.Random(JOB["seed"])
     corpora = JOB["corpora"]
     streams = [texts(corpus) for corpus in corpora]

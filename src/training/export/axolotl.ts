@@ -1,7 +1,7 @@
 // A directory that axolotl trains: its configuration with the copies unfrozen. Written for axolotl 0.19.
 import { copyPattern, type RecipeContext } from "../../expansion/recipes/context.ts";
-import { type Exported, type Job, schedulerName, sharesOf, yamlLines, yamlScalar } from "./job.ts";
-import { readme } from "./readme.ts";
+import { type Exported, type Job, schedulerName, sharesOf, trainerNumbers, yamlLines, yamlScalar } from "./job.ts";
+import { readme, sixteenBits } from "./readme.ts";
 
 export function axolotl(job: Job, context: RecipeContext): Exported {
   // axolotl escapes the dots of its patterns itself.
@@ -25,20 +25,12 @@ export function axolotl(job: Job, context: RecipeContext): Exported {
       sample_packing: true,
       pad_to_sequence_len: true,
       micro_batch_size: job.batch,
-      gradient_accumulation_steps: job.accumulate,
       ...("steps" in job.length ? { max_steps: job.length.steps } : { num_epochs: job.length.epochs }),
       optimizer: "adamw_torch",
-      learning_rate: job.rate,
       lr_scheduler: schedulerName(job),
-      warmup_ratio: job.warmup,
-      weight_decay: job.decay,
-      max_grad_norm: job.clip,
-      adam_beta1: job.beta1,
-      adam_beta2: job.beta2,
-      adam_epsilon: job.epsilon,
       bf16: job.dtype === "bf16",
       fp16: job.dtype === "f16",
-      seed: job.seed,
+      ...trainerNumbers(job),
     }),
     "# Dots are literal: axolotl escapes them itself. Leave `adapter` unset.",
     "unfrozen_parameters:",
@@ -51,7 +43,10 @@ export function axolotl(job: Job, context: RecipeContext): Exported {
     command,
     files: [
       { name: "train.yaml", text },
-      { name: "README.md", text: readme({ trainer: "axolotl", install: "axolotl", command, job, hosts: HOSTS }) },
+      {
+        name: "README.md",
+        text: readme({ trainer: "axolotl", install: "axolotl", command, job, hosts: HOSTS, notes: notesFor(job) }),
+      },
     ],
   };
 }
@@ -61,3 +56,10 @@ const HOSTS = [
   "",
   "    axolotl train train.yaml --launcher torchrun -- --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29400 --rdzv_id 1",
 ] as const;
+
+function notesFor(job: Job): readonly string[] {
+  return [
+    "Sequences are packed, and a document sees those before it, as with `expand-checkpoint train`; where flash-attn is installed, `attn_implementation: flash_attention_2` keeps them apart.",
+    ...sixteenBits(job),
+  ];
+}

@@ -82,6 +82,23 @@ export function schedulerName({ schedule, warmup }: Job): string {
   return schedule === "constant" && warmup > 0 ? "constant_with_warmup" : schedule;
 }
 
+/** What transformers' Trainer calls these numbers; trainers that are built on it take them by the same names. */
+export function trainerNumbers(job: Job): Readonly<Record<string, number>> {
+  return {
+    gradient_accumulation_steps: job.accumulate,
+    learning_rate: job.rate,
+    warmup_ratio: job.warmup,
+    weight_decay: job.decay,
+    max_grad_norm: job.clip,
+    adam_beta1: job.beta1,
+    adam_beta2: job.beta2,
+    adam_epsilon: job.epsilon,
+    seed: job.seed,
+    // Each is as large as the model.
+    save_total_limit: 1,
+  };
+}
+
 /** Shares of the corpora, adding up to 1; undefined when all weigh the same. */
 export function sharesOf({ corpora }: Job): readonly number[] | undefined {
   const total = corpora.reduce((sum, { weight }) => sum + weight, 0);
@@ -94,9 +111,9 @@ export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** A scalar of YAML, whatever is in it: JSON's strings and numbers are YAML's too. */
+/** A scalar of YAML, whatever is in it: JSON's are YAML's too, except that PyYAML takes "1e-8" for a string and "1.0e-8" for a number. */
 export function yamlScalar(value: string | number | boolean): string {
-  return JSON.stringify(value);
+  return typeof value === "number" ? String(value).replace(/^(-?\d+)e/, "$1.0e") : JSON.stringify(value);
 }
 
 /** Lines "key: value" of YAML; undefined values are left out. */

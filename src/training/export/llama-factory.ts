@@ -1,7 +1,7 @@
 // A directory that LLaMA-Factory trains, where its formula finds exactly the copies. Written for LLaMA-Factory 0.9.5.
 import type { RecipeContext } from "../../expansion/recipes/context.ts";
 import { llamaFactory as mask } from "../../expansion/recipes/llama-factory.ts";
-import { type Exported, type Job, schedulerName, sharesOf, yamlLines } from "./job.ts";
+import { type Exported, type Job, schedulerName, sharesOf, trainerNumbers, yamlLines } from "./job.ts";
 import { readme } from "./readme.ts";
 
 export function llamaFactory(job: Job, context: RecipeContext): Exported {
@@ -21,22 +21,14 @@ export function llamaFactory(job: Job, context: RecipeContext): Exported {
       cutoff_len: job.context,
       packing: true,
       per_device_train_batch_size: job.batch,
-      gradient_accumulation_steps: job.accumulate,
       ...("steps" in job.length ? { max_steps: job.length.steps } : { num_train_epochs: job.length.epochs }),
       optim: "adamw_torch",
-      learning_rate: job.rate,
       lr_scheduler_type: schedulerName(job),
-      warmup_ratio: job.warmup,
-      weight_decay: job.decay,
-      max_grad_norm: job.clip,
-      adam_beta1: job.beta1,
-      adam_beta2: job.beta2,
-      adam_epsilon: job.epsilon,
+      ...trainerNumbers(job),
       bf16: job.dtype === "bf16",
       fp16: job.dtype === "f16",
       // LLaMA-Factory casts trainable weights up unless both of these say otherwise.
       pure_bf16: false,
-      seed: job.seed,
       output_dir: "./out",
       overwrite_output_dir: true,
       logging_steps: 10,
@@ -57,7 +49,7 @@ export function llamaFactory(job: Job, context: RecipeContext): Exported {
       { name: "dataset_info.json", text: `${JSON.stringify(datasets, null, 2)}\n` },
       {
         name: "README.md",
-        text: readme({ trainer: "LLaMA-Factory", install: "llamafactory", command, job, hosts: HOSTS }),
+        text: readme({ trainer: "LLaMA-Factory", install: "llamafactory", command, job, hosts: HOSTS, notes: NOTES }),
       },
     ],
   };
@@ -67,4 +59,10 @@ const HOSTS = [
   "All GPUs of one machine: as above. More machines: on each of them, with its own NODE_RANK,",
   "",
   "    FORCE_TORCHRUN=1 NNODES=2 NODE_RANK=0 MASTER_ADDR=HOST MASTER_PORT=29500 llamafactory-cli train train.yaml",
+] as const;
+
+const NOTES = [
+  "LLaMA-Factory leaves the copies in f32. Where the model is stored in 16 bits, bring them to its type, and take `out-16` for `out` below:",
+  "",
+  "    llamafactory-cli export --model_name_or_path out --template empty --export_dir out-16 --infer_dtype bfloat16",
 ] as const;

@@ -1,7 +1,7 @@
 // A directory that ms-swift trains: its command line with everything but the copies frozen. Written for ms-swift 4.6.
 import { copyPattern, type RecipeContext } from "../../expansion/recipes/context.ts";
-import { type Exported, type Job, schedulerName, sharesOf, shellWord } from "./job.ts";
-import { readme } from "./readme.ts";
+import { type Exported, type Job, schedulerName, sharesOf, shellWord, trainerNumbers } from "./job.ts";
+import { readme, sixteenBits } from "./readme.ts";
 
 const DTYPES = { f32: "float32", f16: "float16", bf16: "bfloat16" } as const;
 
@@ -40,7 +40,7 @@ export function msSwift(job: Job, context: RecipeContext): Exported {
           job,
           hosts: HOSTS,
           result: RESULT,
-          notes: NOTES,
+          notes: [MODEL_TYPE, ...sixteenBits(job)],
         }),
       },
     ],
@@ -66,27 +66,13 @@ function argumentsOf(job: Job, pattern: string): readonly (readonly string[])[] 
     ["--max_length", `${job.context}`],
     ["--truncation_strategy", "split"],
     ["--per_device_train_batch_size", `${job.batch}`],
-    ["--gradient_accumulation_steps", `${job.accumulate}`],
     "steps" in length ? ["--max_steps", `${length.steps}`] : ["--num_train_epochs", `${length.epochs}`],
-    ...optimizerOf(job),
-    ["--seed", `${job.seed}`],
+    ["--optim", "adamw_torch"],
+    ["--lr_scheduler_type", schedulerName(job)],
+    ...Object.entries(trainerNumbers(job)).map(([name, value]) => [`--${name}`, `${value}`]),
     ["--save_only_model", "true"],
     ["--add_version", "false"],
     ["--output_dir", "./out"],
-  ];
-}
-
-function optimizerOf(job: Job): readonly (readonly string[])[] {
-  return [
-    ["--optim", "adamw_torch"],
-    ["--learning_rate", `${job.rate}`],
-    ["--lr_scheduler_type", schedulerName(job)],
-    ["--warmup_ratio", `${job.warmup}`],
-    ["--weight_decay", `${job.decay}`],
-    ["--max_grad_norm", `${job.clip}`],
-    ["--adam_beta1", `${job.beta1}`],
-    ["--adam_beta2", `${job.beta2}`],
-    ["--adam_epsilon", `${job.epsilon}`],
   ];
 }
 
@@ -98,6 +84,5 @@ const HOSTS = [
 
 const RESULT = "out/last-checkpoint";
 
-const NOTES = [
-  "Where ms-swift says that several model types fit, name the one: `bash train.sh --model_type llama`.",
-] as const;
+const MODEL_TYPE =
+  "Where ms-swift says that several model types fit, name the one: `bash train.sh --model_type llama`.";

@@ -1,5 +1,6 @@
 // The README of an exported directory: what to install, what to run, how to see that only the copies changed.
-import type { Job } from "./job.ts";
+import path from "node:path";
+import { type Job, shellWord } from "./job.ts";
 
 export interface ReadmeParts {
   readonly trainer: string;
@@ -15,12 +16,27 @@ export interface ReadmeParts {
   readonly notes?: readonly string[];
 }
 
+/** Of trainers that keep no f32 of what they train. */
+export function sixteenBits({ dtype }: Job): readonly string[] {
+  if (dtype === "f32") return [];
+  return [
+    "",
+    `The copies are trained as they are stored, in ${dtype}: steps that are small beside a weight are lost. Export with \`--dtype f32\` where the model is stored so, or for accelerate, which trains them in f32.`,
+  ];
+}
+
 export function readme({ trainer, install, command, job, hosts, result = "out", notes = [] }: ReadmeParts): string {
   const length = "steps" in job.length ? `${job.length.steps} steps` : `${job.length.epochs} epochs`;
+  const model = shellWord(job.model);
+  const settings = path.isAbsolute(job.model)
+    ? `cp ${shellWord(path.join(job.model, "config.json"))} ${result}/`
+    : `hf download ${model} config.json --local-dir ${result}`;
   return [
-    `# The copies of ${job.model}, trained by ${trainer}`,
+    `# The copies of a model, trained by ${trainer}`,
     "",
-    "Everything but the copies stays frozen.",
+    "Everything but the copies stays frozen. The model:",
+    "",
+    `    ${job.model}`,
     "",
     `    pip install ${install}`,
     `    ${command}`,
@@ -31,9 +47,11 @@ export function readme({ trainer, install, command, job, hosts, result = "out", 
     ...hosts,
     ...(notes.length === 0 ? [] : ["", ...notes]),
     "",
-    `The result is in \`${result}\`. See that every frozen tensor is the same, byte for byte, and every other one changed:`,
+    `The result is in \`${result}\`. Trainers write settings of their own beside it, such as the padding token: put back the model's. Then see that`,
+    "every frozen tensor is the same, byte for byte, and every other one changed:",
     "",
-    `    expand-checkpoint verify ${job.model} ${result} --mode trained`,
+    `    ${settings}`,
+    `    expand-checkpoint verify ${model} ${result} --mode trained`,
     "",
   ].join("\n");
 }

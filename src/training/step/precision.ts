@@ -1,4 +1,5 @@
-// Products of matrices in 16 bits, everything else in f32: what torch.autocast does. Weights that are stored in that type are used as they lie.
+// Products of matrices in 16 bits, everything else in f32, as torch.autocast has it. Weights that are stored in that type are used as they lie.
+// A value that several products read is cast once, so that their gradients of it are added up in 16 bits: autocast casts again for each.
 import type { Tape } from "../../autodiff/tape.ts";
 import { intAttribute } from "../../graph/attributes.ts";
 import { type NodeProto, OnnxType } from "../../graph/onnx.ts";

@@ -72,7 +72,6 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
   const placed = await placeWeights(graph, options.folder);
   const runtime = await openRuntime({
     device,
-    tf32: true,
     memoryFix: MEMORY_FIX,
     ...(deviceId === undefined ? {} : { deviceId }),
     ...(threads === undefined ? {} : { threads }),
