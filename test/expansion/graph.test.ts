@@ -438,6 +438,21 @@ t.test("a plan that cannot be carried out says why", async (t) => {
     planError(() => expand(graph, "0 0* 1 2")),
     "done",
   );
+  let size = "";
+  const measured: DrawBlock = (sketch, x, index) => {
+    const normed = norm(sketch, x, `${index}.ln`);
+    if (index === 0) size = sketch.one("Shape", [normed]);
+    return sketch.one("Add", [x, sketch.one("Reshape", [mlp(sketch, normed, `${index}.mlp`), size])]);
+  };
+  const sized = streamGraph({ blocks: 3, block: measured });
+  t.equal(
+    planError(() => expand(sized, "0* 2* 0 0* 1 2")),
+    "a copy in front of its source block (at 0 or 1) reads a size that is only computed behind it / Put every copy right behind its source block.",
+  );
+  t.equal(
+    planError(() => expand(sized, "0 0* 2* 1 2 0*")),
+    "done",
+  );
   const gpt2 = graphOf(drawFusedGpt2(2, "F32").model({ "": 11, [MICROSOFT]: 1 }, "test"));
   t.equal(
     planError(() => expand(gpt2, "0* 0 1")),

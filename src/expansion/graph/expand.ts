@@ -47,9 +47,26 @@ export function expandGraph(blocks: GraphBlocks, plan: Pick<Plan, "blocks">): Gr
   const names = renumbering(blocks, layout);
   for (const value of [...main.input, ...main.output]) value.name = names.get(value.name) ?? value.name;
   for (const node of main.node) renameValues(node, (name) => names.get(name) ?? name);
-  sortGraph(main);
+  sortExpanded(main, plan);
   checkGraph(expanded);
   return expanded;
+}
+
+/** The source has no cycle: only a copy can make one, in front of what makes a size that all blocks read. */
+function sortExpanded(main: GraphProto, { blocks }: Pick<Plan, "blocks">): void {
+  try {
+    sortGraph(main);
+  } catch (error) {
+    const isEarly = ({ kind, at, from }: Plan["blocks"][number]): boolean =>
+      kind === "copy" && !blocks.slice(0, at).some((other) => other.kind === "original" && other.from === from);
+    const early = blocks.filter(isEarly).map(({ at }) => at);
+    if (!(error instanceof ExpandError) || error.tag !== "damaged" || early.length === 0) throw error;
+    throw new ExpandError(
+      "plan",
+      `a copy in front of its source block (at ${early.join(" or ")}) reads a size that is only computed behind it`,
+      { fix: "Put every copy right behind its source block.", cause: error },
+    );
+  }
 }
 
 /** Names of the initializers that the copies brought: all that may be trained. */
