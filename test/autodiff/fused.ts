@@ -5,9 +5,9 @@ import { node } from "../graph/models.ts";
 
 type Whole = "bool" | "int64" | "int32" | "uint8";
 
-/** An input: float values drawn at random, of which frozen ones are not differentiated; or whole values, which are constants. */
+/** An input: float values drawn at random (times a scale), of which frozen ones are not differentiated; or whole values, which are constants. */
 export type Source =
-  | { readonly shape: readonly number[]; readonly kind?: "frozen" }
+  | { readonly shape: readonly number[]; readonly kind?: "frozen"; readonly scale?: number }
   | { readonly shape: readonly number[]; readonly kind: Whole; readonly values: readonly number[] };
 
 export interface FusedCase {
@@ -39,6 +39,8 @@ const counted = (from: number, to: number): number[] => Array.from({ length: to 
 const [B, S, H] = [2, 5, 8];
 const X = of(B, S, H);
 const GAIN = of(H);
+/** Of which a norm's epsilon would be seen. */
+const SMALL = { shape: [B, S, H], scale: 0.25 };
 
 const NORMS: readonly FusedCase[] = [
   fused("RMSNormalization", "y = RMSNormalization(x, g)", { x: X, g: GAIN }, { epsilon: float(1e-3) }),
@@ -67,11 +69,11 @@ const NORMS: readonly FusedCase[] = [
   fused(
     "SkipSimplifiedLayerNormalization without epsilon",
     "y = com.microsoft.SkipSimplifiedLayerNormalization(x, k, g)",
-    { x: X, k: X, g: GAIN },
+    { x: SMALL, k: SMALL, g: GAIN },
   ),
   fused("SkipLayerNormalization without epsilon", "y = com.microsoft.SkipLayerNormalization(x, k, g, b)", {
-    x: X,
-    k: X,
+    x: SMALL,
+    k: SMALL,
     g: GAIN,
     b: GAIN,
   }),
@@ -279,7 +281,7 @@ const einsum = (equation: string, a: readonly number[], b: readonly number[]): F
 const EINSUM: readonly FusedCase[] = [
   einsum("bij,bjk->bik", [2, 3, 4], [2, 4, 5]),
   einsum("bhqd, bhkd -> bhqk", [2, 3, 4, 5], [2, 3, 2, 5]),
-  einsum("ij,jk", [3, 4], [4, 2]),
+  einsum("kj,ji", [3, 4], [4, 2]),
   einsum("abc,cd->dab", [2, 3, 4], [4, 5]),
   einsum("i,j->ij", [3], [4]),
   einsum("bij,bk->bi", [2, 3, 4], [2, 5]),

@@ -59,7 +59,12 @@ const floatsOf = ({ inputs }: FusedCase): [string, Source][] =>
   Object.entries(inputs).filter(([, each]) => !isWhole(each));
 
 function numbersOf(fused: FusedCase): Numbers {
-  return Object.fromEntries(floatsOf(fused).map(([name, { shape }], at) => [name, drawn(sizeOf(shape), at + 1)]));
+  return Object.fromEntries(
+    floatsOf(fused).map(([name, source], at) => {
+      const scale = "scale" in source ? (source.scale ?? 1) : 1;
+      return [name, drawn(sizeOf(source.shape), at + 1).map((value) => scale * value)];
+    }),
+  );
 }
 
 const TYPES = { float16: OnnxType.FLOAT16, float32: OnnxType.FLOAT, float64: OnnxType.DOUBLE } as const;

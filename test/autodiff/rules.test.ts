@@ -202,6 +202,12 @@ const CASES: readonly Case[] = [
     ],
   },
   { op: "Gather", what: "columns", inputs: [of([2, 4, 2]), ints([1, -1, 1])], attributes: { axis: 1 } },
+  {
+    op: "Gather",
+    what: "the last of three axes",
+    inputs: [of([2, 3, 4]), ints([-1, 0, 3, -1], [2, 2])],
+    attributes: { axis: -1 },
+  },
   { op: "Gather", what: "one of them", inputs: [of([3, 4]), ints(2)], attributes: { axis: 1 } },
   { op: "GatherElements", inputs: [of([3, 4]), ints([0, 1, 1, 3, 3, 3], [3, 2])], attributes: { axis: 1 } },
   { op: "GatherND", inputs: [of([3, 4, 2]), ints([0, 1, 2, 3, 0, 1], [3, 2])] },

@@ -3,7 +3,7 @@ import { intAttribute, intsAttribute } from "../../graph/attributes.ts";
 import { OnnxType } from "../../graph/onnx.ts";
 import { frontAxis, type TypeRow, type Typing } from "./type.ts";
 
-/** Axes of a reduction, from the front, in order: an attribute or an input, as its version has it. */
+/** Axes of a reduction, counted from the front: an attribute or an input, as its version has it. */
 export function reducedAxes({
   node,
   type,
@@ -12,7 +12,7 @@ export function reducedAxes({
 }: Pick<Typing, "node" | "type" | "has" | "numbers">): readonly number[] {
   const rank = type(0).shape.length;
   const given = intsAttribute(node, "axes", undefined) ?? (has(1) ? numbers(1) : []);
-  if (given.length > 0) return given.map((axis) => frontAxis(axis, rank)).sort((a, b) => a - b);
+  if (given.length > 0) return given.map((axis) => frontAxis(axis, rank));
   return intAttribute(node, "noop_with_empty_axes", 0) === 1 ? [] : Array.from({ length: rank }, (_, axis) => axis);
 }
 
