@@ -118,10 +118,10 @@ function statFile(path: string, name: string): fs.Stats {
   try {
     const stat = fs.statSync(path);
     if (stat.isFile()) return stat;
-    throw new ExpandError("input", "is not a regular file", { at: name });
+    throw new ExpandError("input", "is not a regular file", { at: name, fix: "Name a file." });
   } catch (error) {
     if (!isSystemError(error)) throw error;
     const reason = error.code === "ENOENT" ? "does not exist" : `cannot be read (${error.code})`;
-    throw new ExpandError("input", reason, { at: name, cause: error });
+    throw new ExpandError("input", reason, { at: name, fix: "Check the path, and its permissions.", cause: error });
   }
 }

@@ -227,7 +227,7 @@ const REFUSED: readonly (readonly [string, Files, string, string])[] = [
     "an index with a directory for a shard",
     { "config.json": config, "model.safetensors.index.json": index({ w: "sub" }), "sub/x": "" },
     "",
-    "input: sub: is not a regular file / undefined",
+    "input: sub: is not a regular file / Name a file.",
   ],
   [
     "a tensor that the index does not name",
