@@ -11,7 +11,7 @@ export function chooseField(
   strings: readonly string[],
   asked: string | undefined,
 ): string {
-  const wanted = asked ?? (strings.includes(DEFAULT_FIELD) ? DEFAULT_FIELD : undefined);
+  const wanted = asked ?? (names.includes(DEFAULT_FIELD) ? DEFAULT_FIELD : undefined);
   if (wanted !== undefined) {
     if (strings.includes(wanted)) return wanted;
     const how = names.includes(wanted) ? "does not hold text" : "is not there";

@@ -18,70 +18,82 @@ const KNOWN = ".txt, .jsonl or .parquet";
 
 /** Throws "input" when there is nothing to read, naming what was expected. */
 export async function openFiles(where: string, field: string | undefined): Promise<readonly TextFile[]> {
-  if (!isDirectory(where)) return [await openFile(where, field, true)];
-  const { files, outside } = walk(where);
+  if (!isDirectory(where)) return [await openFile(where, field)];
+  const files = walk(where);
   if (files.length === 0) {
-    const links = outside === 0 ? "" : `; ${outside} links that lead out of it are not followed`;
-    throw new ExpandError("input", `holds no ${KNOWN} file${links}`, {
+    throw new ExpandError("input", `holds no ${KNOWN} file`, {
       at: where,
       fix: "Name a file, or a directory that holds some.",
     });
   }
   const opened: TextFile[] = [];
-  for (const file of files) opened.push(await openFile(file, field, false));
+  for (const file of files) opened.push(await openFile(file, field));
   return opened;
 }
 
-async function openFile(file: string, field: string | undefined, isNamed: boolean): Promise<TextFile> {
-  const kind = path.extname(file);
-  const open = Object.hasOwn(KINDS, kind) ? KINDS[kind] : undefined;
+async function openFile(file: string, field: string | undefined): Promise<TextFile> {
+  const open = kindOf(file);
   if (open === undefined)
     throw new ExpandError("input", `is not a ${KNOWN} file`, { at: file, fix: `Give a ${KNOWN} file.` });
-  if (isNamed && kind === ".txt" && field !== undefined)
-    throw new ExpandError("usage", `has no fields, but ${JSON.stringify(field)} was asked for`, {
-      at: file,
-      fix: "Leave the field out.",
-    });
   return open(fileSource(path.resolve(file), file), field);
 }
 
+function kindOf(file: string): Open | undefined {
+  const kind = path.extname(file).toLowerCase();
+  return Object.hasOwn(KINDS, kind) ? KINDS[kind] : undefined;
+}
+
 function isDirectory(where: string): boolean {
+  return readable(where, () => fs.statSync(where)).isDirectory();
+}
+
+/** Hidden names and other kinds of files are left out. Links to files inside are followed, links to directories never: they may go in circles. */
+function walk(root: string): readonly string[] {
+  const real = fs.realpathSync(root);
+  const files: string[] = [];
+  const visit = (directory: string): void => {
+    for (const name of readable(directory, () => fs.readdirSync(directory)).sort()) {
+      const full = path.join(directory, name);
+      if (name.startsWith(".")) continue;
+      const stat = readable(full, () => fs.lstatSync(full));
+      if (stat.isDirectory()) visit(full);
+      else if (stat.isSymbolicLink() ? isTextLink(real, full) : stat.isFile() && kindOf(full) !== undefined)
+        files.push(full);
+    }
+  };
+  visit(root);
+  return files;
+}
+
+/** Whether a link is a file of text inside. A directory inside is visited anyway; what is outside may be anything, and is not left out in silence. */
+function isTextLink(root: string, link: string): boolean {
+  const target = targetOf(link);
+  const isInside = target !== undefined && (target === root || target.startsWith(root + path.sep));
+  const isDirectory = target !== undefined && fs.statSync(target).isDirectory();
+  const isText = kindOf(link) !== undefined;
+  if (!isInside && (isText || isDirectory))
+    throw new ExpandError("input", `is a link that leads ${target === undefined ? "nowhere" : `out of ${root}`}`, {
+      at: link,
+      fix: "Name what it leads to as a corpus of its own, or remove the link.",
+    });
+  return isText && !isDirectory;
+}
+
+/** Undefined for a link to nothing, or in circles. */
+function targetOf(link: string): string | undefined {
   try {
-    return fs.statSync(where).isDirectory();
+    return fs.realpathSync(link);
+  } catch {
+    return undefined;
+  }
+}
+
+function readable<Found>(where: string, look: () => Found): Found {
+  try {
+    return look();
   } catch (error) {
     if (!isSystemError(error)) throw error;
     const reason = error.code === "ENOENT" ? "does not exist" : `cannot be read (${error.code})`;
     throw new ExpandError("input", reason, { at: where, fix: "Name a file or a directory that exists.", cause: error });
-  }
-}
-
-/** Hidden names and other kinds of files are left out. Links to files inside are followed, links to directories never: they may go in circles. */
-function walk(root: string): { readonly files: readonly string[]; readonly outside: number } {
-  const real = fs.realpathSync(root);
-  const files: string[] = [];
-  let outside = 0;
-  const visit = (directory: string): void => {
-    for (const name of fs.readdirSync(directory).sort()) {
-      const full = path.join(directory, name);
-      if (name.startsWith(".")) continue;
-      const stat = fs.lstatSync(full);
-      if (stat.isDirectory()) visit(full);
-      else if (Object.hasOwn(KINDS, path.extname(name)) && (stat.isFile() || stat.isSymbolicLink())) {
-        if (stat.isFile() || isInside(real, full)) files.push(full);
-        else outside++;
-      }
-    }
-  };
-  visit(root);
-  return { files, outside };
-}
-
-function isInside(root: string, link: string): boolean {
-  try {
-    const target = fs.realpathSync(link);
-    return target.startsWith(root + path.sep) && fs.statSync(target).isFile();
-  } catch {
-    // A link to nothing, or in circles.
-    return false;
   }
 }

@@ -5,29 +5,33 @@ import { type Document, pieces, type TextFile } from "./document.ts";
 import { chooseField } from "./field.ts";
 import { decodeText, type Line, lineNumber, lines, linesOfPart, partsOf } from "./lines.ts";
 
+/** Lines, where the first has nulls. */
+const LOOKED_AT = 1000;
+
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Reads the first line, to choose the field. */
+/** Reads the first lines, to choose the field. */
 export async function openJsonLines(source: ByteSource, field: string | undefined): Promise<TextFile> {
   const chosen = await fieldOf(source, field);
   if (chosen === undefined) return { source, parts: 0, documents: async function* () {} };
   return { source, field: chosen, parts: partsOf(source.size), documents: (part) => documents(source, part, chosen) };
 }
 
-/** Undefined when the file has no line that is not blank. */
+/** By the first line, and for what is null there by the first ones that say more. Undefined when no line is not blank. */
 async function fieldOf(source: ByteSource, field: string | undefined): Promise<string | undefined> {
+  const kinds = new Map<string, unknown>();
+  let read = 0;
   for await (const line of lines(source, 0, source.size)) {
     const fields = await parse(source, line);
     if (fields === undefined) continue;
-    const names = Object.keys(fields);
-    return chooseField(
-      source.name,
-      names,
-      names.filter((name) => typeof fields[name] === "string"),
-      field,
-    );
+    for (const name of read === 0 ? Object.keys(fields) : kinds.keys())
+      kinds.set(name, kinds.get(name) ?? fields[name]);
+    if (++read === LOOKED_AT || ![...kinds.values()].includes(null)) break;
   }
-  return undefined;
+  if (read === 0) return undefined;
+  const names = [...kinds.keys()];
+  const strings = names.filter((name) => typeof kinds.get(name) === "string");
+  return chooseField(source.name, names, strings, field);
 }
 
 async function* documents(source: ByteSource, part: number, field: string): AsyncGenerator<Document> {

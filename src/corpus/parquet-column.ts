@@ -12,7 +12,7 @@ import {
   type SchemaElement,
   unsupported,
 } from "./parquet-library.ts";
-import { thriftEnd } from "./thrift.ts";
+import { MAX_THRIFT, thriftEnd } from "./thrift.ts";
 
 /** One row group's share of the column. */
 export interface ColumnChunk {
@@ -87,7 +87,8 @@ async function readFooter(
     unsupported(source, `the footer has ${length} bytes, more than ${MAX_FOOTER}`, "larger row groups");
   const footer = source.size - 8 - length;
   const bytes = await source.read(footer, length + 8);
-  if (thriftEnd(bytes.subarray(0, length), 0) === undefined) damaged(source, CANNOT);
+  if (thriftEnd(bytes.subarray(0, length), 0) === undefined)
+    damaged(source, `${CANNOT}: it is cut, or has more than ${MAX_THRIFT} values`);
   // Statistics are parsed with the rest; none is needed, and a cut one must not stop anything.
   const options = { geoparquet: false, parsers: { jsonFromBytes: () => undefined } };
   return { metadata: orDamaged(source, CANNOT, () => library.parquetMetadata(bytes, options)), footer };

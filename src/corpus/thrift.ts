@@ -6,28 +6,38 @@ const [TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, STRUCT] = [1, 2, 
 const MAX_VARINT = 10;
 /** Parquet's own structures are eight deep. */
 const MAX_DEPTH = 32;
+/** Fields and elements of one structure: a reader makes an object of 100 bytes of a single one. A footer of 100,000 column chunks has as many. */
+export const MAX_THRIFT = 2 ** 22;
+
+interface Walk {
+  readonly bytes: Uint8Array;
+  values: number;
+}
 
 /** Where the structure at `offset` ends; undefined when it does not end in these bytes, or is none. */
 export function thriftEnd(bytes: Uint8Array, offset: number): number | undefined {
   try {
-    return structEnd(bytes, offset, 0);
+    return structEnd({ bytes, values: 0 }, offset, 0);
   } catch (error) {
     if (error instanceof ExpandError) return undefined;
     throw error;
   }
 }
 
-function structEnd(bytes: Uint8Array, offset: number, depth: number): number {
+function structEnd(walk: Walk, offset: number, depth: number): number {
   if (depth > MAX_DEPTH) stop();
+  const { bytes } = walk;
   for (let at = offset; ; ) {
     const head = byteAt(bytes, at++);
     if (head % 16 === 0) return at;
     if (head < 16) at = varint(bytes, at).end;
-    at = valueEnd(bytes, at, head % 16, depth);
+    at = valueEnd(walk, at, head % 16, depth);
   }
 }
 
-function valueEnd(bytes: Uint8Array, at: number, type: number, depth: number): number {
+function valueEnd(walk: Walk, at: number, type: number, depth: number): number {
+  const { bytes } = walk;
+  if (++walk.values > MAX_THRIFT) stop();
   switch (type) {
     case TRUE:
     case FALSE:
@@ -45,25 +55,27 @@ function valueEnd(bytes: Uint8Array, at: number, type: number, depth: number): n
       return within(bytes, end + value);
     }
     case LIST:
-      return listEnd(bytes, at, depth);
+      return listEnd(walk, at, depth);
     case STRUCT:
-      return structEnd(bytes, at, depth + 1);
+      return structEnd(walk, at, depth + 1);
     default:
       return stop();
   }
 }
 
-function listEnd(bytes: Uint8Array, offset: number, depth: number): number {
+function listEnd(walk: Walk, offset: number, depth: number): number {
+  const { bytes } = walk;
   if (depth > MAX_DEPTH) stop();
   const head = byteAt(bytes, offset);
   const short = head >> 4;
   const { value: count, end } = short === 15 ? varint(bytes, offset + 1) : { value: short, end: offset + 1 };
   // Every element takes a byte at least, so that no more of them are believed than there are bytes.
   within(bytes, end + count);
+  if (count > MAX_THRIFT) stop();
   const type = head % 16;
   let at = end;
   for (let element = 0; element < count; element++) {
-    at = type === TRUE || type === FALSE ? within(bytes, at + 1) : valueEnd(bytes, at, type, depth + 1);
+    at = valueEnd(walk, at, type === TRUE || type === FALSE ? BYTE : type, depth + 1);
   }
   return at;
 }

@@ -64,20 +64,26 @@ const READERS: readonly FuzzedReader[] = [
 
 testDamaged(READERS, 1500);
 
-t.test("a Thrift structure is as long as it says, and none is believed that is longer than its bytes", (t) => {
-  for (const [bytes, end] of [
-    [[0], 1],
-    [[0x15, 2, 0, 9], 3],
-    [[0x18, 2, 65, 66, 0], 5],
-    [[0x18, 9, 65, 66, 0], undefined],
-    [[0x19, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x0f, 0], undefined],
-    [[0x16, ...Array(11).fill(0x80), 0], undefined],
-    [Array(200).fill(0x1c), undefined],
-    [Array(200).fill(0x19), undefined],
-    [[0x1b, 0], undefined],
-    [[], undefined],
-  ] as const) {
-    t.equal(thriftEnd(Uint8Array.from(bytes), 0), end, JSON.stringify(bytes.slice(0, 8)));
-  }
-  t.end();
-});
+t.test(
+  "a Thrift structure is as long as it says, and none is believed that is longer than its bytes, or has millions of values",
+  (t) => {
+    for (const [bytes, end] of [
+      [[0], 1],
+      [[0x15, 2, 0, 9], 3],
+      [[0x18, 2, 65, 66, 0], 5],
+      [[0x18, 9, 65, 66, 0], undefined],
+      [[0x19, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x0f, 0], undefined],
+      [[0x16, ...Array(11).fill(0x80), 0], undefined],
+      [Array(200).fill(0x1c), undefined],
+      [Array(200).fill(0x19), undefined],
+      [[0x1b, 0], undefined],
+      [[0x19, 0xfc, 0x80, 0x80, 0x80, 2, ...Array(2 ** 22).fill(0), 0], undefined],
+      [[0x19, 0xfc, 0x80, 0x80, 0x40, ...Array(2 ** 20).fill(0), 0], 2 ** 20 + 6],
+      [Array(2 ** 23 + 3).fill(0x11), undefined],
+      [[], undefined],
+    ] as const) {
+      t.equal(thriftEnd(Uint8Array.from(bytes), 0), end, JSON.stringify(bytes.slice(0, 8)));
+    }
+    t.end();
+  },
+);

@@ -91,6 +91,8 @@ t.test("JSON lines: the field that is asked for, else text, else the only one th
     ['\ufeff{"body":"a","n":1}\r\n{"body":"b"}\r\n', undefined, ["a", "b"]],
     ['{"text":"a","title":"t"}', "title", ["t"]],
     ['{"text":"a"}\n{"text":null}\n{"text":""}\n{"text":"b\\u0000"}', undefined, ["a", "b\0"]],
+    ['{"text":null,"id":"x"}\n{"text":"a","id":"y"}', undefined, ["a"]],
+    ['{"meta":"m","body":null,"n":null}\n{"body":null}\n{"meta":"m","body":"a","n":1}', "body", ["a"]],
     ["", undefined, []],
     ["\n \n", undefined, []],
   ] as const) {
@@ -131,6 +133,21 @@ t.test("JSON lines that cannot be read are refused with their line", async (t) =
       '{"a":"x","b":"y"}',
       'several fields hold text, and none is named text; found "a", "b"',
       "Name the field that holds the text, with --field.",
+    ],
+    [
+      '{"meta":"m","body":null}\n{"meta":"m","body":"a"}',
+      'several fields hold text, and none is named text; found "meta", "body"',
+      "Name the field that holds the text, with --field.",
+    ],
+    [
+      '{"text":["x"],"id":"y"}',
+      'field "text" does not hold text; found "text" (not text), "id"',
+      "Name a field that holds text, with --field.",
+    ],
+    [
+      `{"text":null,"id":"y"}\n${'{"text":null,"id":"y"}\n'.repeat(1000)}{"text":"x"}`,
+      'field "text" does not hold text; found "text" (not text), "id"',
+      "Name a field that holds text, with --field.",
     ],
     ['{"text":"x"}\n{"text":"y"', "line 2 is not JSON", LINE_FIX],
     ['{"text":"x"}\n["y"]', "line 2 is JSON, but not an object", LINE_FIX],
@@ -295,30 +312,51 @@ t.test("of several columns of text in Parquet, text is taken, or the one that is
 });
 
 t.test(
-  "a directory is its files, sorted, in all its directories; links out of it and hidden names are left out",
+  "a directory is its files, sorted, in all its directories; hidden names are left out, links that lead out of it refused",
   async (t) => {
     const root = t.testdir({
       "b.txt": "b",
-      "a.jsonl": '{"text":"a"}',
+      "a.JSONL": '{"text":"a"}',
       "read.me": "not one",
       ".hidden.txt": "h",
+      "to.nothing": t.fixture("symlink", "absent"),
       sub: { "c.txt": "c", "inside.txt": t.fixture("symlink", "../b.txt"), round: t.fixture("symlink", "..") },
-      "outside.txt": t.fixture("symlink", "/etc/hostname"),
-      "nothing.txt": t.fixture("symlink", "absent"),
     });
     const files = await openFiles(root, undefined);
     t.same(
       files.map((file) => path.relative(root, file.source.name)),
-      ["a.jsonl", "b.txt", "sub/c.txt", "sub/inside.txt"],
+      ["a.JSONL", "b.txt", "sub/c.txt", "sub/inside.txt"],
     );
-    const links = t.testdir({ linked: { "a.txt": t.fixture("symlink", "/etc/hostname") } });
-    await t.rejects(openFiles(path.join(links, "linked"), undefined), {
-      tag: "input",
-      message: `${path.join(links, "linked")}: holds no .txt, .jsonl or .parquet file; 1 links that lead out of it are not followed`,
-      fix: "Name a file, or a directory that holds some.",
-    });
+    for (const [name, target] of [
+      ["file.txt", "/etc/hostname"],
+      ["directory", "/etc"],
+      ["nothing.txt", "absent"],
+    ] as const) {
+      const link = path.join(root, "sub", name);
+      fs.symlinkSync(target, link);
+      await t.rejects(openFiles(root, undefined), {
+        tag: "input",
+        message: `${link}: is a link that leads ${name === "nothing.txt" ? "nowhere" : `out of ${fs.realpathSync(root)}`}`,
+        fix: "Name what it leads to as a corpus of its own, or remove the link.",
+      });
+      fs.rmSync(link);
+    }
   },
 );
+
+const isRoot = process.getuid?.() === 0;
+
+t.test("a directory that may not be read is refused", { skip: isRoot && "nothing is forbidden to root" }, async (t) => {
+  const root = t.testdir({ "a.txt": "a", closed: {} });
+  const closed = path.join(root, "closed");
+  fs.chmodSync(closed, 0);
+  await t.rejects(openFiles(root, undefined), {
+    tag: "input",
+    message: `${closed}: cannot be read (EACCES)`,
+    fix: "Name a file or a directory that exists.",
+  });
+  fs.chmodSync(closed, 0o700);
+});
 
 t.test("what is no corpus is refused by its name", async (t) => {
   const root = t.testdir({ "a.csv": "x", "a.txt": "x", empty: {} });
@@ -334,10 +372,6 @@ t.test("what is no corpus is refused by its name", async (t) => {
     message: `${at("absent")}: does not exist`,
     fix: "Name a file or a directory that exists.",
   });
-  await t.rejects(openFiles(at("a.txt"), "body"), {
-    tag: "usage",
-    message: `${at("a.txt")}: has no fields, but "body" was asked for`,
-    fix: "Leave the field out.",
-  });
+  t.equal((await openFiles(at("a.txt"), "body"))[0]?.field, undefined, "a field is of the files that have some");
   fs.rmSync(at("a.csv"));
 });
