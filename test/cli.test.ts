@@ -229,9 +229,52 @@ t.test("wrong words give one line, a fix, and exit 2", async (t) => {
       "Run expand-checkpoint plan --help.",
     ],
     [["plan", llama, "--add", "0"], '--add takes one whole number from 1 up, not "0"', "--help"],
-    [["plan", llama, "--add", "1", "--add", "2"], "--add takes one whole number from 1 up, not", "--help"],
+    [["plan", llama, "--add", "1", "--add", "2"], "--add is there twice", "Keep one of them."],
+    [["plan", llama, "--stack", "a", "--stack", "b"], "--stack is there twice", "Keep one of them."],
+    [
+      ["expand", llama, "/tmp/x", "--hash", "--no-hash"],
+      "--hash and --no-hash contradict each other",
+      "Keep one of them.",
+    ],
     [["plan", llama, "--ad", "1"], "Unknown argument: ad", "--help"],
-    [["plan"], "Not enough non-option arguments", "--help"],
+    [["plan"], "plan takes <source>", "--help"],
+    [["delta", "apply", llama], "delta apply takes BASE DELTA OUT", "--help"],
+    [
+      ["delta", "extract", llama, "d.safetensors"],
+      "a delta is taken against the checkpoint that was expanded",
+      "--base",
+    ],
+    [["delta", "strip", llama, "out", "--token", "x"], "--token belongs to delta extract and apply", "Leave it out."],
+    [
+      ["delta", "extract", llama, "d.safetensors", "--no-resume"],
+      "--no-resume belongs to delta apply and strip",
+      "Leave it out.",
+    ],
+    [
+      ["train", llama, "out", "--corpus", "x.txt", "--every", "2"],
+      "--every is about measuring a text, and there is no --eval",
+      "Add --eval FILE.",
+    ],
+    [
+      ["train", llama, "out", "--corpus", "x.txt", "--token", "x"],
+      "--token is for the Hub, and weights must be on this disk to be trained",
+      "Remove --token.",
+    ],
+    [
+      ["train", llama, "out", "--corpus", "x.txt", "--field", "body"],
+      "--field is for .jsonl and .parquet files, and there is none",
+      "Remove it.",
+    ],
+    [
+      ["train", llama, "out", "--corpus", `${llama}=half`],
+      `--corpus takes FILE or FILE=WEIGHT, a number above 0, not "${llama}=half"`,
+      "Give a weight such as code.jsonl=0.8.",
+    ],
+    [
+      ["evaluate", llama, "--corpus", "x.txt", "--field", "body"],
+      "--field is for .jsonl and .parquet files, and there is none",
+      "Remove it.",
+    ],
     [["plan", llama, "--after", "3;process.exit()"], "--after takes block numbers separated by commas", "--help"],
     [["plan", llama, "--after", "3,,7"], "--after takes block numbers separated by commas", "--help"],
     [["plan", llama, "--after=-1"], "--after takes block numbers separated by commas", "--help"],
@@ -262,6 +305,11 @@ t.test("wrong words give one line, a fix, and exit 2", async (t) => {
       "Name FILE.json, FILE.md, FILE.html or FILE.xml.",
     ],
   ];
+  const exporting = ["train", llama, "out", "--corpus", "x.jsonl", "--export", "accelerate"];
+  for (const word of ["--no-resume", "--no-hash", "--dry-run", "--no-checkpointing"]) {
+    const error = `${word} is about training here, and --export trains nothing`;
+    rows.push([[...exporting, word], error, `Remove ${word}, or --export.`]);
+  }
   for (const [words, error, fix] of rows) {
     const result = await run(...words);
     t.equal(result.code, 2, words.join(" "));

@@ -3,6 +3,7 @@ import yargs from "yargs";
 import { ExpandError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
 import { type Arguments, COMMON_OPTIONS, type Verb } from "./verb.ts";
+import { contradiction } from "./words.ts";
 
 /** The help of a verb where it was asked for, else its arguments. Throws "usage" with what is wrong and the nearest right word. */
 export async function explain(verb: Verb, words: readonly string[]): Promise<string | Arguments> {
@@ -31,6 +32,8 @@ export async function explain(verb: Verb, words: readonly string[]): Promise<str
     .fail((message: string | null, error: unknown) => {
       throw misuse(verb, message, error);
     });
+  const twice = words.some((word) => word === "--help" || word === "-h") ? undefined : contradiction(verb, words);
+  if (twice !== undefined) throw new ExpandError("usage", twice, { fix: "Keep one of them." });
   let help = "";
   const args = await parser.parse([...words], {}, (_error: unknown, _args: unknown, output: string) => {
     help = output;
@@ -46,10 +49,13 @@ function epilogue(verb: Verb): string {
 /** yargs wraps what a `coerce` throws into an error of its own; the message is all that it keeps. */
 function misuse(verb: Verb, message: string | null, error: unknown): unknown {
   if (error instanceof Error && error.name !== "YError") return error;
-  const text = (error instanceof Error ? error.message : message)?.replaceAll(/\s*\n\s*/g, " ");
+  const said = (error instanceof Error ? error.message : message)?.replaceAll(/\s*\n\s*/g, " ") ?? "";
   const help = `expand-checkpoint ${verb.name} --help`;
-  const word = /^Unknown argument: ([\w-]+)$/.exec(text ?? "")?.[1] ?? "";
+  const [, word = ""] = /^Unknown argument: ([\w-]+)$/.exec(said) ?? [];
   const [meant] = word.length < 3 ? [] : nearest(word, Object.keys({ ...verb.options, ...COMMON_OPTIONS }));
+  if (said.startsWith("Not enough non-option arguments")) {
+    return new ExpandError("usage", `${verb.name} takes ${verb.positionals}`, { fix: `Run ${help}.` });
+  }
   const fix = meant === undefined ? `Run ${help}.` : `Say --${meant}, or see ${help}.`;
-  return new ExpandError("usage", text ?? "the command line is not understood", { fix });
+  return new ExpandError("usage", said === "" ? "the command line is not understood" : said, { fix });
 }

@@ -1,11 +1,12 @@
 // The words of `train`: what is trained on what, for how long, and where. Turns them into the library's options.
+import fs from "node:fs";
 import path from "node:path";
 import type { Options } from "yargs";
 import { TRAINER_NAMES } from "../commands/recipe-names.ts";
 import type { TrainOptions } from "../commands/train.ts";
 import { ExpandError } from "../errors.ts";
 import { decimal, wholeNumber } from "./values.ts";
-import { type Arguments, optional, text, type VerbContext } from "./verb.ts";
+import { type Arguments, HUB_OPTIONS, optional, text, type VerbContext } from "./verb.ts";
 
 function number(group: string, name: string, describe: string, least?: number): Readonly<Record<string, Options>> {
   const coerce = least === undefined ? decimal(name) : wholeNumber(name, least);
@@ -61,8 +62,8 @@ const OPTIMIZER_OPTIONS: Readonly<Record<string, Options>> = {
   },
   ...number("Optimizer (AdamW):", "decay", "Weight decay [default: 0.1]"),
   ...number("Optimizer (AdamW):", "clip", "Largest norm of the gradients, 0: any [default: 1]"),
-  ...number("Optimizer (AdamW):", "beta1", "[default: 0.9]"),
-  ...number("Optimizer (AdamW):", "beta2", "[default: 0.95]"),
+  ...number("Optimizer (AdamW):", "beta1", "Share of the mean gradient that is kept [default: 0.9]"),
+  ...number("Optimizer (AdamW):", "beta2", "Share of the mean square that is kept [default: 0.95]"),
 };
 
 const MACHINE_OPTIONS: Readonly<Record<string, Options>> = {
@@ -77,7 +78,7 @@ const MACHINE_OPTIONS: Readonly<Record<string, Options>> = {
     requiresArg: true,
     choices: ["f32", "f16", "bf16"],
     describe:
-      "Of products of matrices, on CUDA; weights are trained in f32. On the CPU, f16 is computed in f32 [default: f32]",
+      "Of products of matrices, on CUDA; weights are trained in f32. On the CPU, f16 is computed in f32 [default: f32; bf16 with --export]",
   },
   layout: {
     group: "Machine:",
@@ -101,17 +102,20 @@ const RUN_OPTIONS: Readonly<Record<string, Options>> = {
     describe: "What is trained [default: EXPANDED's mask.json]",
   },
   stack: { group: "Run:", requiresArg: true, type: "string", describe: "Which stack was expanded" },
-  ...number("Run:", "every", "Steps between two evaluations [default: a tenth of the run]", 1),
-  ...number("Run:", "eval-tokens", "Tokens of each evaluation [default: a 25th of the run's, 4096 to 32768]", 1),
+  ...number("Run:", "every", "Steps between two measurements of --eval [default: a tenth of the run]", 1),
+  ...number("Run:", "eval-tokens", "Tokens of each measurement [default: a 25th of the run's, 4096 to 32768]", 1),
   ...number("Run:", "save-every", "Steps between two saves [default: a tenth of the run, or ten minutes]", 1),
   ...number("Run:", "seed", "Of the order of the documents [default: 0]", 0),
-  resume: { group: "Run:", type: "boolean", default: true, describe: "Go on from the state in OUT (--no-resume)" },
+  resume: {
+    group: "Run:",
+    type: "boolean",
+    describe: "Go on from the state in OUT [default: true] (--no-resume)",
+  },
   force: { group: "Run:", type: "boolean", default: false, describe: "Replace files of the same names in OUT" },
   hash: {
     group: "Run:",
     type: "boolean",
-    default: true,
-    describe: "SHA-256 of every file in the manifest (--no-hash)",
+    describe: "SHA-256 of every file in the manifest [default: true] (--no-hash)",
   },
   export: {
     group: "Run:",
@@ -133,6 +137,7 @@ export const TRAIN_OPTIONS: Readonly<Record<string, Options>> = {
   ...OPTIMIZER_OPTIONS,
   ...MACHINE_OPTIONS,
   ...RUN_OPTIONS,
+  token: { ...HUB_OPTIONS.token, describe: `With --export: ${HUB_OPTIONS.token?.describe}` },
 };
 
 export function trainOptions(args: Arguments, context: VerbContext): TrainOptions {
@@ -180,10 +185,14 @@ function words(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.map(String) : [];
 }
 
-/** "code.jsonl=0.8"; a name with "=" in it is one where no number follows. */
+/** "code.jsonl=0.8"; a file that is there under the whole name is that file. */
 function weighted(word: string): TrainOptions["corpora"][number] {
-  const [, path, digits] = /^(.+)=(\d+(?:\.\d+)?)$/.exec(word) ?? [];
-  return path === undefined ? { path: word } : { path, weight: Number(digits) };
+  const [, file, weight] = /^(.+)=([^=]+)$/.exec(word) ?? [];
+  if (file === undefined || fs.existsSync(word)) return { path: word };
+  if (/^\d+(?:\.\d+)?$/.test(weight ?? "") && Number(weight) > 0) return { path: file, weight: Number(weight) };
+  if (!fs.existsSync(file)) return { path: word };
+  const message = `--corpus takes FILE or FILE=WEIGHT, a number above 0, not ${JSON.stringify(word)}`;
+  throw new ExpandError("usage", message, { fix: "Give a weight such as code.jsonl=0.8." });
 }
 
 /** "code=held-out.txt", or "held-out.txt" alone, whose name it then is. */

@@ -1,7 +1,7 @@
 // What `train` says in the end, and what its dry run says. Text only.
 import type { TrainReport } from "../commands/train.ts";
 import type { TrainForecast } from "../commands/train-forecast.ts";
-import { formatBytes, formatCount, formatDuration, formatRanges, formatTable } from "./terminal.ts";
+import { formatBytes, formatCount, formatDuration, formatItems, formatRanges, formatTable } from "./terminal.ts";
 
 export function forecastText({
   recipe,
@@ -24,9 +24,9 @@ export function forecastText({
       : [["measured: growth of the process in two steps", formatBytes(memory.measured)]]),
   ];
   return [
-    `trains    ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors`,
-    `steps     ${recipe.steps} of ${batch} x ${accumulate} sequences of ${context} tokens, ${formatCount(tokens)} tokens in all`,
-    `rate      ${recipe.schedule.peak}, ${recipe.schedule.kind}, ${recipe.schedule.warmup} steps of warm-up`,
+    `trains    ${formatCount(parameters.values)} parameters in ${formatItems(parameters.tensors, "tensor")}`,
+    `steps     ${recipe.steps} of ${batch} x ${accumulate} ${batch * accumulate === 1 ? "sequence" : "sequences"} of ${context} tokens, ${formatCount(tokens)} tokens in all`,
+    `rate      ${recipe.schedule.peak}, ${recipe.schedule.kind}, ${formatItems(recipe.schedule.warmup, "step")} of warm-up`,
     ...typeRow(recipe),
     `time      ${formatDuration(seconds)}: ${secondsPerStep.toPrecision(3)} s a step, measured; evaluations not counted`,
     `loss      ${loss.toFixed(4)} at the first step`,
@@ -53,13 +53,13 @@ export async function trainText(report: TrainReport): Promise<string> {
     return [name, perplexity(before), perplexity(after), `${change > 0 ? "+" : ""}${change.toFixed(1)} %`];
   });
   return [
-    `trained   ${formatCount(parameters.values)} parameters in ${parameters.tensors} tensors, blocks ${formatRanges(report.blocks)}`,
+    `trained   ${formatCount(parameters.values)} parameters in ${formatItems(parameters.tensors, "tensor")}${report.blocks.length === 0 ? "" : `, block${report.blocks.length === 1 ? "" : "s"} ${formatRanges(report.blocks)}`}`,
     `steps     ${progress.step}, ${formatCount(progress.tokens)} tokens, ${formatDuration(progress.seconds)}${progress.skipped === 0 ? "" : `; ${progress.skipped} skipped in f16`}`,
     ...typeRow(report.recipe),
     `loss      ${loss.first.toFixed(4)} at first, ${loss.last.toFixed(4)} at last`,
     ...(rows.length === 0 ? [] : ["", formatTable(["text", "perplexity before", "after", "change"], rows)]),
     "",
-    `wrote     ${report.files.length} files, ${formatBytes(bytes)}, to ${report.output}`,
+    `wrote     ${formatItems(report.files.length, "file")}, ${formatBytes(bytes)}, to ${report.output}`,
     terminalText(report.verification),
   ].join("\n");
 }

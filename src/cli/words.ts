@@ -28,6 +28,17 @@ export function readWords(verb: Verb, words: readonly string[]): Arguments | und
 }
 
 function parse(words: readonly string[], options: Readonly<Record<string, Options>>) {
+  try {
+    const { values, positionals, tokens } = parseArgs({ ...parserOf(words, options), strict: true });
+    return repeated(tokens, options) === undefined
+      ? { values: values as Readonly<Record<string, unknown>>, positionals }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function parserOf(words: readonly string[], options: Readonly<Record<string, Options>>) {
   const config: Words = {};
   for (const [name, { type, array, alias }] of Object.entries(options)) {
     config[name] = {
@@ -36,20 +47,31 @@ function parse(words: readonly string[], options: Readonly<Record<string, Option
       ...(typeof alias === "string" ? { short: alias } : {}),
     };
   }
-  try {
-    const { values, positionals, tokens } = parseArgs({
-      args: [...words],
-      options: config,
-      allowPositionals: true,
-      allowNegative: true,
-      tokens: true,
-    });
-    const names = tokens.flatMap((token) => (token.kind === "option" ? token.name : []));
-    const repeated = names.some((name, at) => options[name]?.array !== true && names.indexOf(name) !== at);
-    return repeated ? undefined : { values: values as Readonly<Record<string, unknown>>, positionals };
-  } catch {
-    return undefined;
+  return { args: [...words], options: config, allowPositionals: true, allowNegative: true, tokens: true } as const;
+}
+
+/** What contradicts itself: an option with two values, or a switch that is turned on and off. Undefined where nothing does. */
+export function contradiction(verb: Verb, words: readonly string[]): string | undefined {
+  const options = { ...verb.options, ...COMMON_OPTIONS };
+  return repeated(parseArgs({ ...parserOf(words, options), strict: false }).tokens, options);
+}
+
+function repeated(
+  tokens: readonly { readonly kind: string; readonly rawName?: string; readonly name?: string }[],
+  options: Readonly<Record<string, Options>>,
+): string | undefined {
+  const seen = new Map<string, string>();
+  for (const { kind, rawName = "", name: given = "" } of tokens) {
+    if (kind !== "option") continue;
+    const name = options[given] === undefined ? given.replace(/^no-/, "") : given;
+    const earlier = seen.get(name);
+    const word = rawName.startsWith("--no-") ? rawName : `--${name}`;
+    seen.set(name, word);
+    if (earlier === undefined || options[name] === undefined || options[name].array === true) continue;
+    if (earlier !== word) return `${earlier} and ${word} contradict each other`;
+    if (options[name].type !== "boolean") return `${word} is there twice`;
   }
+  return undefined;
 }
 
 /** Words by the names of a pattern such as "<before> <after>" or "[checkpoint]"; undefined when they are too many or too few. */

@@ -1,15 +1,13 @@
 // What an expansion will write, all of it laid out before a byte is: shared by writing to the disk and by streaming to the Hub.
 import { createHash } from "node:crypto";
-import fs from "node:fs";
 import path from "node:path";
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
-import { ExpandError } from "../errors.ts";
 import type { Run } from "../events.ts";
 import { type Mask, maskFor } from "../expansion/mask.ts";
 import { type Plan, planFingerprint } from "../expansion/plan.ts";
 import type { RecipeName } from "../expansion/recipes/names.ts";
 import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
-import { claimOutput, isInside } from "../storage/output.ts";
+import { claimOutput } from "../storage/output.ts";
 import type { WriteOptions } from "../storage/write.ts";
 import type { ExpandOptions } from "./expand.ts";
 import {
@@ -25,6 +23,7 @@ import {
 } from "./output.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { sourceRecord } from "./source-files.ts";
+import { refuseInsideSource, refuseSourceFiles } from "./source-guard.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface Arrangement extends Prepared {
@@ -101,11 +100,6 @@ async function handOver(
   return { mask, refused, sidecars };
 }
 
-/** What a user names to open the output: its directory, or the first file of a GGUF model. */
-export function openingPath(names: OutputNames, files: readonly WrittenFile[]): string {
-  return path.join(names.shown, names.file === undefined ? "" : (files[0]?.name ?? names.file));
-}
-
 function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions): WriteOptions {
   const sources = [...checkpoint.shards.map((shard) => shard.source), ...checkpoint.assets.values()];
   const wish = [options.shardSize ?? null, options.hash ?? true, options.masks ?? []];
@@ -121,34 +115,4 @@ function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions
     direct: options.direct,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   };
-}
-
-export function refuseInsideSource(checkpoint: Checkpoint, names: OutputNames): void {
-  if (checkpoint.repository !== undefined) return;
-  const location = path.resolve(checkpoint.location);
-  const isDirectory = fs.statSync(location).isDirectory();
-  const target = path.join(names.directory, names.file ?? "");
-  const inside = isDirectory
-    ? isInside(target, location)
-    : names.file === undefined
-      ? isInside(names.directory, path.dirname(location)) && path.dirname(location) === names.directory
-      : checkpoint.shards.some((shard) => shard.source.path === target);
-  if (!inside) return;
-  throw new ExpandError("output", `lies inside the source ${checkpoint.location}`, {
-    at: target,
-    fix: "Choose an output outside the source.",
-  });
-}
-
-/** An .onnx file keeps the names of its data files, so that another model in its directory would be written over them. */
-export function refuseSourceFiles(checkpoint: Checkpoint, names: OutputNames, files: readonly FilePlan[]): void {
-  const own = new Set(
-    [...checkpoint.shards.map((shard) => shard.source), ...checkpoint.assets.values()].map(({ path: file }) => file),
-  );
-  const hit = files.map(({ name }) => path.join(names.directory, name)).find((target) => own.has(target));
-  if (hit === undefined) return;
-  throw new ExpandError("output", `is a file of the source ${checkpoint.location}`, {
-    at: hit,
-    fix: "Choose an output in another directory.",
-  });
 }

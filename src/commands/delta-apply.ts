@@ -58,7 +58,7 @@ export async function* applyDelta(options: ApplyOptions): Run<ApplyReport> {
   const key = createHash("sha256")
     .update(JSON.stringify([delta.expanded, delta.base.headers, delta.files]))
     .digest("hex");
-  const files = yield* writeRestored(options, delta.files, plans, key);
+  const files = yield* writeRestored(base, options, delta.files, plans, key);
   return {
     output: options.output,
     files,
@@ -119,10 +119,14 @@ async function* checkOwn(
   const digests = yield* digestAll(runs, signal);
   const wrong = entries.filter(([, sha256], at) => digests[at] !== sha256).map(([name]) => name);
   if (wrong.length === 0) return;
-  throw new ExpandError("damaged", `${wrong.length} of its tensors have other bytes than it says (${listed(wrong)})`, {
-    at: source.name,
-    fix: "Copy or extract the delta again.",
-  });
+  throw new ExpandError(
+    "damaged",
+    `${wrong.length} of its tensors ${wrong.length === 1 ? "has" : "have"} other bytes than it says (${listed(wrong)})`,
+    {
+      at: source.name,
+      fix: "Copy or extract the delta again.",
+    },
+  );
 }
 
 function keptOf(

@@ -37,7 +37,7 @@ export async function* stripInexactly(expanded: Checkpoint, options: StripOption
       ]),
     )
     .digest("hex");
-  const files = yield* writeRestored(options, [], plans, key);
+  const files = yield* writeRestored(expanded, options, [], plans, key);
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
   return { output, files, bytes, shown: "tensors", compared: 0, notCarried: [] };
 }

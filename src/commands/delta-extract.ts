@@ -17,6 +17,7 @@ import type { ByteSource } from "../tensor/source.ts";
 import { type BaseContents, baseContents, type ExpandedContents, expandedContents } from "./delta-contents.ts";
 import { filesOf } from "./delta-files.ts";
 import { findCopies } from "./mask.ts";
+import { refuseInsideSource } from "./source-guard.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface ExtractOptions extends RunOptions {
@@ -58,6 +59,7 @@ export async function* extractDelta(options: ExtractOptions): Run<ExtractReport>
   const { place, files, leftOut } = filesOf(expanded);
   const { copies, names } = await copiedTensors(expanded, options);
   const [directory, name] = [path.dirname(path.resolve(output)), path.basename(output)];
+  for (const source of [base, expanded]) refuseInsideSource(source, { directory, file: name });
   const write = { key: `delta of ${fingerprint(expanded).headers}`, resume: false } as const;
   claimOutput(directory, [name], { ...write, force, alone: false });
   yield { kind: "phase", name: "hash the base" };

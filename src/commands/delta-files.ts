@@ -29,12 +29,7 @@ export interface CheckpointFiles {
 
 /** What the manifest names, else what was opened; in both cases with the papers beside it. Throws "input" for a file that is gone. */
 export function filesOf(checkpoint: Checkpoint): CheckpointFiles {
-  if (checkpoint.repository !== undefined) {
-    throw new ExpandError("usage", "is on the Hub; its files have to be here", {
-      at: checkpoint.location,
-      fix: "Download it first.",
-    });
-  }
+  refuseRemote(checkpoint);
   const place = placeOf(checkpoint.location);
   const folder = localFolder(place.directory);
   const manifest = readManifest(path.join(place.directory, place.sidecar("manifest.json")));
@@ -44,6 +39,15 @@ export function filesOf(checkpoint: Checkpoint): CheckpointFiles {
   const known = new Set([...names].map((name) => name.split("/")[0]));
   const others = place.file === undefined ? folder.names("").filter((name) => !known.has(name)) : [];
   return { place, files: new Map([...names].map((name) => [name, folder.source(name)])), leftOut: others };
+}
+
+/** Papers are read beside the files that they speak of. */
+export function refuseRemote({ repository, location }: Checkpoint): void {
+  if (repository === undefined) return;
+  throw new ExpandError("usage", "is on the Hub; its files must be on this disk", {
+    at: location,
+    fix: `Download it first: hf download ${repository.repo} --local-dir DIR.`,
+  });
 }
 
 function openedFiles({ shards, config, assets }: Checkpoint, { directory }: Place): readonly string[] {

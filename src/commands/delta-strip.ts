@@ -16,6 +16,7 @@ import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
 import { type ByteSource, fileSource } from "../tensor/source.ts";
 import { isProved, type VerificationReport } from "../verification/report.ts";
 import { otherFiles } from "./delta-contents.ts";
+import { refuseRemote } from "./delta-files.ts";
 import { type RestoreOptions, writeRestored } from "./delta-write.ts";
 import { placeOf } from "./expanded.ts";
 import { readManifest } from "./output.ts";
@@ -47,6 +48,7 @@ export async function* stripExpansion(options: StripOptions): Run<StripReport> {
   const { signal, unproved = false, inexact = false } = options;
   yield { kind: "phase", name: "read headers" };
   const expanded = await openCheckpoint(options.expanded);
+  refuseRemote(expanded);
   if (inexact && findPaper(expanded, "source.json") === undefined) {
     const { stripInexactly } = await import("./delta-contract.ts");
     return yield* stripInexactly(expanded, options);
@@ -61,7 +63,7 @@ export async function* stripExpansion(options: StripOptions): Run<StripReport> {
   const key = createHash("sha256")
     .update(JSON.stringify([record.headers, record.files, expanded.shards.map(({ source }) => source.identity)]))
     .digest("hex");
-  const files = yield* writeRestored(options, described, plans, key);
+  const files = yield* writeRestored(expanded, options, described, plans, key);
   await checkHeaders(options, files, record);
   return {
     output: options.output,

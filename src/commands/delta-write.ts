@@ -2,12 +2,14 @@
 // another.
 import fs from "node:fs";
 import path from "node:path";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import type { AssembledFile } from "../expansion/delta/assembly.ts";
 import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
 import { claimOutput } from "../storage/output.ts";
 import { writeFiles } from "../storage/write.ts";
+import { refuseInsideSource, refuseSourceFiles } from "./source-guard.ts";
 
 export interface RestoreOptions {
   /** A directory, or the .gguf or .onnx file that is to stand there again: files keep the names that they had. */
@@ -19,8 +21,12 @@ export interface RestoreOptions {
   readonly resume?: boolean;
 }
 
-/** Weights first, then the files that speak of them. Throws "damaged" for a file that did not become what it was. */
+/**
+ * Weights first, then the files that speak of them. Throws "output" where they would reach into `source`, "damaged" for a file that did
+ * not become what it was.
+ */
 export async function* writeRestored(
+  source: Checkpoint,
   options: RestoreOptions & RunOptions,
   expected: readonly AssembledFile[],
   plans: readonly FilePlan[],
@@ -30,6 +36,8 @@ export async function* writeRestored(
   const { directory, alone } = placeFor(output, plans);
   const large = plans.filter(isLarge);
   const small = plans.filter((file) => !isLarge(file));
+  for (const { name } of alone ? [{ name: undefined }] : plans) refuseInsideSource(source, { directory, file: name });
+  refuseSourceFiles(source, { directory }, plans);
   const names = plans.map(({ name }) => name);
   claimOutput(directory, names, { key, resume, force, alone });
   const how = { key, resume, hash: true, sparse, link, ...(signal === undefined ? {} : { signal }) };

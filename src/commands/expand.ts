@@ -10,11 +10,10 @@ import type { Plan } from "../expansion/plan.ts";
 import type { RecipeName } from "../expansion/recipes/recipes.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import type { WrittenFile } from "../storage/file-plan.ts";
-import { isInside } from "../storage/output.ts";
 import { writeFiles } from "../storage/write.ts";
 import type { VerificationReport } from "../verification/report.ts";
-import { arrange, openingPath } from "./arrangement.ts";
-import type { ManifestEntry, OutputNames } from "./output.ts";
+import { arrange } from "./arrangement.ts";
+import { type OutputNames, openingPath, removeStale } from "./output.ts";
 import type { PrepareOptions } from "./prepare.ts";
 import type { Prover, ProverOptions } from "./prover.ts";
 import type { PushReport, PushTarget } from "./push.ts";
@@ -123,8 +122,7 @@ async function* expandWith(options: ExpandOptions, prover: Prover | undefined): 
   const { checkpoint, plan, expansion, names, mask, refused, write } = arrangement;
   const large = [...arrangement.weights, ...arrangement.companions];
   const files = yield* writeFiles(names.directory, large, arrangement.finals, write);
-  const all = new Set([...files.map(({ name }) => name), names.sidecar("verification.json")]);
-  for (const entry of arrangement.earlier) if (!all.has(entry.name)) removeStale(names.directory, entry);
+  removeStale(names, arrangement.earlier, files);
   const verification =
     prover === undefined ? undefined : yield* prove(prover, checkpoint, expansion, openingPath(names, files), options);
   if (verification !== undefined) saveProof(names, verification);
@@ -155,14 +153,4 @@ async function* prove(
 export function saveProof(names: OutputNames, report: VerificationReport): void {
   const file = path.join(names.directory, names.sidecar("verification.json"));
   fs.writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
-}
-
-/**
- * A shard that an earlier, replaced run left behind would be read as part of this one. A manifest may be somebody else's: what is not
- * a regular file of its size, really inside the directory, stays.
- */
-export function removeStale(directory: string, entry: ManifestEntry): void {
-  const file = path.join(directory, entry.name);
-  const stat = fs.lstatSync(file, { throwIfNoEntry: false });
-  if (stat?.isFile() && stat.size === entry.size && isInside(file, directory)) fs.rmSync(file);
 }

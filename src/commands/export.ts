@@ -1,5 +1,6 @@
 // `train --export`: what another trainer needs to train the copies, as a directory of its own. Trains nothing and copies no corpus.
 import path from "node:path";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { openJsonLines } from "../corpus/jsonl.ts";
 import { openParquet } from "../corpus/parquet.ts";
 import { ExpandError } from "../errors.ts";
@@ -13,9 +14,11 @@ import { fileSource } from "../tensor/source.ts";
 import { exportJob } from "../training/export/export.ts";
 import { type Job, type JobCorpus, jobOf } from "../training/export/job.ts";
 import type { TrainerName } from "../training/export/names.ts";
-import type { RecipeOptions } from "../training/recipe.ts";
+import { checkRecipe, cutOf, type RecipeOptions } from "../training/recipe.ts";
 import { findCopies } from "./mask.ts";
+import { modelLimits } from "./model-limits.ts";
 import { textFile } from "./output.ts";
+import { refuseInsideSource } from "./source-guard.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface ExportOptions extends RunOptions, RecipeOptions {
@@ -40,17 +43,24 @@ export interface ExportReport {
   readonly files: readonly WrittenFile[];
 }
 
-/** Throws "plan" when the trainer cannot be told about these copies, "input" for a corpus that it could not read. */
+/**
+ * Throws "usage" for numbers that nothing can be trained with, "plan" when the trainer cannot be told about these copies, "input" for a
+ * corpus that it could not read.
+ */
 export async function* exportTraining(options: ExportOptions): Run<ExportReport> {
-  const { source, output, trainer, stack } = options;
+  const { source, output, trainer, stack, signal } = options;
+  checkWishes(options);
   yield { kind: "phase", name: "read headers" };
   const opened = await openCheckpoint(source, options);
+  refuseInsideSource(opened, { directory: path.resolve(output), file: undefined });
   const { checkpoint, architecture } = await understandCheckpoint(opened, stack);
-  const { copies, plan } = await findCopies(checkpoint, architecture, options);
+  const { context } = cutOf(options, longestOf(opened));
+  const { copies, plan } = await findCopies(checkpoint, architecture, { source, ...(signal && { signal }) });
   const mask = maskFor(architecture, opened, copies, plan);
   const corpora = await Promise.all(options.corpora.map(jobCorpus));
   // Trainers run elsewhere in the file system: a path has to hold from there, too.
-  const job = jobOf(options, opened.repository?.repo ?? path.resolve(source), corpora);
+  const job = jobOf({ ...options, context }, opened.repository?.repo ?? path.resolve(source), corpora);
+  checkWarmup(job, options.warmup);
   const exported = exportJob(trainer, job, mask, architecture);
   if (exported.kind === "refused") {
     throw new ExpandError("plan", exported.reason, {
@@ -75,12 +85,43 @@ async function* writeTexts(
   return yield* writeFiles(directory, files, () => [], options);
 }
 
-/** Every trainer reads these two formats; the field is looked for in the first line or in the schema. */
-async function jobCorpus({
-  path: file,
-  weight = 1,
-  field = "text",
-}: ExportOptions["corpora"][number]): Promise<JobCorpus> {
+/** What `train` would refuse before it reads a file. Which numbers a device takes is the trainer's business. */
+function checkWishes({ corpora, dtype: _, ...numbers }: ExportOptions): void {
+  if (corpora.length === 0) {
+    throw new ExpandError("usage", "there is no corpus to train on", { fix: "Name one: --corpus FILE.jsonl." });
+  }
+  checkRecipe(numbers);
+  for (const { path: file, weight = 1 } of corpora) {
+    if (Number.isFinite(weight) && weight > 0) continue;
+    throw new ExpandError("usage", `weight must be above 0, not ${weight}`, {
+      at: file,
+      fix: "Give FILE=weight, such as code.jsonl=0.8.",
+    });
+  }
+}
+
+/** Trainers are told a share of the steps. */
+function checkWarmup({ length, warmup: share }: Job, warmup: number | undefined): void {
+  if (warmup === undefined || warmup < 1 || ("steps" in length && share <= 1)) return;
+  const message =
+    "steps" in length
+      ? `--warmup ${warmup} is more than the ${length.steps} steps of the run`
+      : `--warmup ${warmup} is a number of steps, and how many an epoch has is not known here`;
+  throw new ExpandError("usage", message, { fix: "Give a share of the steps, such as --warmup 0.06." });
+}
+
+/** Other trainers know models whose forward pass is not known here: then nothing bounds the context. */
+function longestOf(checkpoint: Checkpoint): number | undefined {
+  try {
+    return modelLimits(checkpoint).context;
+  } catch (error) {
+    if (error instanceof ExpandError && error.tag === "unsupported") return undefined;
+    throw error;
+  }
+}
+
+/** Every trainer reads these two formats; the field is chosen by the first line or by the schema, as `train` does it. */
+async function jobCorpus({ path: file, weight = 1, field }: ExportOptions["corpora"][number]): Promise<JobCorpus> {
   const absolute = path.resolve(file);
   const open = file.endsWith(".jsonl") ? openJsonLines : file.endsWith(".parquet") ? openParquet : undefined;
   if (open === undefined) {
@@ -89,6 +130,7 @@ async function jobCorpus({
       fix: 'Write the texts as a .jsonl file, one {"text": ...} a line.',
     });
   }
-  await open(fileSource(absolute, file), field);
-  return { path: absolute, field, weight };
+  const { field: chosen } = await open(fileSource(absolute, file), field);
+  if (chosen !== undefined) return { path: absolute, field: chosen, weight };
+  throw new ExpandError("input", "holds no text", { at: file, fix: "Give a file with text." });
 }

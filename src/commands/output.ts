@@ -10,6 +10,7 @@ import { planGguf } from "../formats/gguf/write.ts";
 import { planSafetensors } from "../formats/safetensors/write.ts";
 import { JsonDocument, type JsonObject, type JsonValue } from "../json.ts";
 import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
+import { isInside } from "../storage/output.ts";
 import { VERSION } from "../version.ts";
 
 export const MANIFEST_SCHEMA = "expand-checkpoint/manifest/1";
@@ -139,6 +140,11 @@ export function manifestFile(
   });
 }
 
+/** What a user names to open the output: its directory, or the first file of a GGUF model. */
+export function openingPath(names: OutputNames, files: readonly WrittenFile[]): string {
+  return path.join(names.shown, names.file === undefined ? "" : (files[0]?.name ?? names.file));
+}
+
 /** Only for files whose bytes are all in memory. */
 function digest(file: FilePlan): string {
   const hash = createHash("sha256");
@@ -164,6 +170,23 @@ export function readManifest(file: string): readonly ManifestEntry[] | undefined
     if (path.isAbsolute(name) || name.split(/[\\/]/).includes("..")) return [];
     return [{ name, size, ...(typeof sha256 === "string" ? { sha256 } : {}) }];
   });
+}
+
+/**
+ * A shard that an earlier, replaced run left behind would be read as part of this one. A manifest may be somebody else's: what is not
+ * a regular file of its size, really inside the directory, stays.
+ */
+export function removeStale(
+  { directory, sidecar }: OutputNames,
+  earlier: readonly ManifestEntry[],
+  written: readonly WrittenFile[],
+): void {
+  const kept = new Set([...written.map(({ name }) => name), sidecar("verification.json")]);
+  for (const { name, size } of earlier.filter((entry) => !kept.has(entry.name))) {
+    const file = path.join(directory, name);
+    const stat = fs.lstatSync(file, { throwIfNoEntry: false });
+    if (stat?.isFile() && stat.size === size && isInside(file, directory)) fs.rmSync(file);
+  }
 }
 
 function isObject(value: JsonValue | undefined): value is JsonObject {

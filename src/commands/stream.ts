@@ -13,9 +13,9 @@ import { writeFiles } from "../storage/write.ts";
 import { listedFolder } from "../tensor/folder.ts";
 import { VERSION } from "../version.ts";
 import { type Arrangement, arrange } from "./arrangement.ts";
-import { type ExpandOptions, type ExpandReport, removeStale, saveProof } from "./expand.ts";
+import { type ExpandOptions, type ExpandReport, saveProof } from "./expand.ts";
 import type { Expanded } from "./expanded.ts";
-import { readManifest } from "./output.ts";
+import { readManifest, removeStale } from "./output.ts";
 import type { Prover } from "./prover.ts";
 import { openTarget, type PushTarget, pushRest } from "./push.ts";
 
@@ -40,8 +40,7 @@ export async function* streamExpansion(options: ExpandOptions, target: PushTarge
       (written) => arrangement.finals([...sent, ...written]),
       write,
     );
-    const kept = new Set([...rest.map(({ name }) => name), names.sidecar("verification.json")]);
-    for (const entry of arrangement.earlier) if (!kept.has(entry.name)) removeStale(names.directory, entry);
+    removeStale(names, arrangement.earlier, rest);
     saveProof(names, verification);
     const expanded: Expanded = {
       checkpoint: planned,

@@ -54,10 +54,12 @@ export function claimTrainOutput(
   };
 }
 
-/** A tree that cannot be written is said so, whole. */
+/** One by one: mkdir's own recursion never ends where nothing can be made, as in /proc. A tree that cannot be written is said so, whole. */
 function makeDirectory(directory: string): void {
+  if (fs.existsSync(directory)) return;
+  makeDirectory(path.dirname(directory));
   try {
-    fs.mkdirSync(directory, { recursive: true });
+    fs.mkdirSync(directory);
   } catch (error) {
     throw outputFailure(error, directory);
   }

@@ -8,23 +8,24 @@ import type { CorpusSource } from "../corpus/corpus.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { JsonDocument, type JsonValue } from "../json.ts";
 import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
-import { isInside } from "../storage/output.ts";
 import { writeFiles } from "../storage/write.ts";
 import type { TensorRef } from "../tensor/reference.ts";
 import { replaceFile } from "../training/durable.ts";
 import { trainedCheckpoint } from "../training/result.ts";
 import { SUMMARY_SCHEMA, type TrainingSummary } from "../training/summary.ts";
-import { openingPath, refuseInsideSource, refuseSourceFiles } from "./arrangement.ts";
 import {
   companionFiles,
   manifestFile,
   type OutputNames,
+  openingPath,
   outputNames,
   readManifest,
+  removeStale,
   textFile,
   weightFiles,
 } from "./output.ts";
 import { findPaper } from "./papers.ts";
+import { refuseInsideSource, refuseSourceFiles } from "./source-guard.ts";
 import type { Trainables } from "./training-mask.ts";
 
 export interface TrainOutput {
@@ -88,16 +89,8 @@ export async function* writeResult(
     link: false,
     ...(signal === undefined ? {} : { signal }),
   });
-  const kept = new Set([...written.map(({ name }) => name), names.sidecar("verification.json")]);
-  for (const { name, size } of earlier) if (!kept.has(name)) removeStale(names.directory, name, size);
+  removeStale(names, earlier, written);
   return { output: openingPath(names, written), files: written };
-}
-
-/** A shard that a replaced run left behind would be read as part of this one. Only a file of the size that the manifest says goes. */
-function removeStale(directory: string, name: string, size: number): void {
-  const file = path.join(directory, name);
-  const stat = fs.lstatSync(file, { throwIfNoEntry: false });
-  if (stat?.isFile() && stat.size === size && isInside(file, directory)) fs.rmSync(file);
 }
 
 /** training.json, after the proof: it says how that ended. */

@@ -65,6 +65,7 @@ async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<
   }
   checkRecipe(options);
   checkEvaluations(options);
+  checkField(options);
   yield { kind: "phase", name: "read headers" };
   const checkpoint = await openCheckpoint(source, options);
   refuseRemote(checkpoint);
@@ -75,7 +76,7 @@ async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<
   yield { kind: "phase", name: "read corpora" };
   const tokenizer = await tokenizerOf(checkpoint, options.tokenizer);
   const open = (sources: readonly CorpusSource[], endless: boolean): Promise<Corpus> => {
-    const named = sources.map((each) => ({ ...(field === undefined ? {} : { field }), ...each }));
+    const named = sources.map((each) => ({ ...(field === undefined || isPlain(each) ? {} : { field }), ...each }));
     const { batch, context, seed } = cut;
     return openCorpus(named, { tokenizer, batch, context, seed, shuffle: endless, repeat: endless, signal });
   };
@@ -97,6 +98,16 @@ function checkEvaluations({ evaluations = [] }: TrainSetupOptions): void {
   const twice = names.find((name, at) => names.indexOf(name) !== at);
   if (twice === undefined) return;
   throw new ExpandError("usage", `--eval ${twice}=... is there twice`, { fix: "Give each text a name of its own." });
+}
+
+/** Plain text has no fields, and may stand beside files that have. */
+function isPlain({ path }: Pick<CorpusSource, "path">): boolean {
+  return path.endsWith(".txt");
+}
+
+function checkField({ field, corpora, evaluations = [] }: TrainSetupOptions): void {
+  if (field === undefined || ![...corpora, ...evaluations].every(isPlain)) return;
+  throw new ExpandError("usage", "--field is for .jsonl and .parquet files, and there is none", { fix: "Remove it." });
 }
 
 /** Positions of one epoch; counted only for a run that is said in epochs. */

@@ -48,19 +48,17 @@ export async function readTrainables(
 }
 
 async function readMask(opened: Checkpoint, understood: Understood, file: string | undefined) {
+  const at = file ?? maskBeside(opened)?.name ?? opened.location;
   try {
     const source = file === undefined ? maskBeside(opened) : fileSource(file);
     const mask = source === undefined ? await foundMask(opened, understood) : await source.read(0, source.size);
-    const at = source?.name ?? opened.location;
     return { at, mask, names: parseTrainable(at, mask) };
   } catch (error) {
-    if (!(error instanceof ExpandError) || error.fix !== undefined) throw error;
-    const { tag, message, at } = error;
-    throw new ExpandError(tag, at === undefined ? message : message.slice(at.length + 2), {
-      ...(at === undefined ? {} : { at }),
-      fix: "Make a mask with expand-checkpoint mask, and name it with --mask.",
-      cause: error,
-    });
+    // Copies that are not found are no fault of a file.
+    if (!(error instanceof ExpandError) || error.tag === "plan") throw error;
+    const message = error.at === undefined ? error.message : error.message.slice(error.at.length + 2);
+    const fix = "Make a mask with expand-checkpoint mask, and name it with --mask.";
+    throw new ExpandError(error.tag, message, { at: error.at ?? at, fix, cause: error });
   }
 }
 

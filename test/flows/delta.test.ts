@@ -237,7 +237,7 @@ t.test("a damaged delta, and what is none, is refused before anything is written
   flip(delta, found.offset);
   await t.rejects(finish(applyDelta({ base, delta, output })), {
     tag: "damaged",
-    message: `${delta}: 1 of its tensors have other bytes than it says (${name})`,
+    message: `${delta}: 1 of its tensors has other bytes than it says (${name})`,
     fix: "Copy or extract the delta again.",
   });
   flip(delta, found.offset);
@@ -246,7 +246,7 @@ t.test("a damaged delta, and what is none, is refused before anything is written
   flip(delta, kept.offset + 20);
   await t.rejects(finish(applyDelta({ base, delta, output })), {
     tag: "damaged",
-    message: `${delta}: 1 of its tensors have other bytes than it says (expand-checkpoint/file/plan.json)`,
+    message: `${delta}: 1 of its tensors has other bytes than it says (expand-checkpoint/file/plan.json)`,
   });
   t.notOk(fs.existsSync(output));
   await t.rejects(finish(applyDelta({ base, delta: path.join(base, "model.safetensors"), output })), {
@@ -439,6 +439,53 @@ t.test("strip believes a proof and digests, and nothing else", async (t) => {
   );
 });
 
+t.test("nothing is written into what it is made from, whatever is forced", async (t) => {
+  const directory = t.testdir();
+  const at = (name: string): string => path.join(directory, name);
+  const [own, delta] = [at("base"), at("d.safetensors")];
+  fs.cpSync(base, own, { recursive: true });
+  const expanded = await expandTo(at("out"), "llama");
+  await finish(extractDelta({ expanded, output: delta, base: own }));
+  fs.symlinkSync(own, at("link"));
+  const before = [digests(own), digests(expanded)];
+  const refused = (run: Promise<unknown>, target: string, source: string): Promise<void> =>
+    t.rejects(run, {
+      tag: "output",
+      message: `${target}: lies inside the source ${source}`,
+      fix: "Choose an output outside the source.",
+    }) as unknown as Promise<void>;
+  const force = true;
+  for (const output of [own, path.join(own, "deeper"), at("link")]) {
+    await refused(finish(applyDelta({ base: own, delta, output, force })), output, own);
+  }
+  for (const output of [expanded, path.join(expanded, "deeper")]) {
+    await refused(finish(stripExpansion({ expanded, output, force })), output, expanded);
+    await refused(finish(stripExpansion({ expanded, output, force, unproved: true })), output, expanded);
+  }
+  const weights = path.join(own, "model.safetensors");
+  await refused(finish(extractDelta({ expanded, output: weights, base: own, force })), weights, own);
+  const inside = path.join(expanded, "d.safetensors");
+  await refused(finish(extractDelta({ expanded, output: inside, base: own })), inside, expanded);
+  t.same([digests(own), digests(expanded)], before);
+});
+
+t.test("a GGUF file is never written over by what it is made from", async (t) => {
+  const directory = t.testdir({ far: {} });
+  const own = path.join(directory, "llama.gguf");
+  fs.copyFileSync(path.join(fixtures, "llama.gguf"), own);
+  const expanded = path.join(directory, "big.gguf");
+  await finish(expand({ source: own, output: expanded, add: 2 }));
+  fs.symlinkSync(directory, path.join(directory, "far", "link"));
+  const output = path.join(directory, "far", "link", "big.gguf");
+  const before = fs.readFileSync(expanded);
+  await t.rejects(finish(stripExpansion({ expanded, output, force: true })), {
+    tag: "output",
+    message: `${output}: lies inside the source ${expanded}`,
+    fix: "Choose an output outside the source.",
+  });
+  t.ok(fs.readFileSync(expanded).equals(before));
+});
+
 t.test("on the command line", async (t) => {
   const directory = t.testdir();
   const at = (name: string): string => path.join(directory, name);
@@ -453,7 +500,7 @@ t.test("on the command line", async (t) => {
   t.equal(stripped.code, 0, stripped.err);
   t.match(
     stripped.out,
-    /: 3 files, .*: the source byte for byte, by the proof of the expansion; 1 with the SHA-256 that they had\n$/,
+    /: 3 files, .*: the source byte for byte, by the proof of the expansion; 1 with the SHA-256 that it had\n$/,
   );
   t.same(digests(at("source")), digests(base));
   const gguf = await expandTo(at("big.gguf"), "llama.gguf");

@@ -148,6 +148,56 @@ t.test("a private repository needs the token, which goes to the Hub and nowhere 
   t.notMatch(everything, hub.token, "the token is neither printed nor stored");
 });
 
+t.test(
+  "mask, delta and an export for another trainer read an expanded checkpoint or its base from the Hub",
+  async (t) => {
+    const home = t.testdir({ "code.jsonl": '{"body":"let a = 1;"}\n' });
+    const at = (name: string): string => path.join(home, name);
+    const [source, delta] = [path.join(fixtures, "llama"), at("d.safetensors")];
+    const empty = await hubWith(t, {});
+    t.equal((await run(t, empty, ["expand", source, at("expanded"), "--every", "2"])).code, 0);
+    const hub = await hubWith(t, { "owner/base": source, "owner/expanded": at("expanded") });
+    t.equal(
+      (await run(t, hub, ["mask", "owner/expanded"])).out,
+      (await run(t, hub, ["mask", at("expanded")])).out,
+      "the mask of the local files",
+    );
+    const extracted = await run(t, hub, ["delta", "extract", at("expanded"), delta, "--base", "owner/base"]);
+    t.equal(extracted.code, 0, extracted.err);
+    t.match(extracted.out, /^base {6}owner\/base, headers [0-9a-f]{12}\ncopies {4}2, 5\ndelta {5}/);
+    const applied = await run(t, hub, ["delta", "apply", "owner/base", delta, at("again")]);
+    t.equal(applied.code, 0, applied.err);
+    t.same(directoryFiles(at("again")), directoryFiles(at("expanded")), "byte for byte");
+    const words = ["--corpus", at("code.jsonl"), "--export", "accelerate", "--steps", "3"];
+    const exported = await run(t, hub, ["train", "owner/expanded", at("job"), ...words, "--token", hub.readToken]);
+    t.equal(exported.code, 0, exported.err);
+    const { model, corpora, context } = JSON.parse(fs.readFileSync(at("job/train.json"), "utf8"));
+    t.same([model, corpora[0].field, context], ["owner/expanded", "body", 64]);
+  },
+);
+
+t.test("what needs the files on this disk says so, and how to get them", async (t) => {
+  const hub = await hubWith(t, { "owner/llama": path.join(fixtures, "llama") });
+  const home = t.testdir({ "code.txt": "let a = 1;" });
+  const at = (name: string): string => path.join(home, name);
+  const trained = await run(t, hub, ["train", "owner/llama", at("out"), "--corpus", at("code.txt")]);
+  t.equal(
+    trained.err,
+    "error: owner/llama: is on the Hub; its weights must be on this disk to be trained\nfix: Download it first: hf download owner/llama --local-dir DIR.\n",
+  );
+  t.equal(trained.code, 2);
+  const words = ["owner/llama", at("d.safetensors"), "--base", "owner/llama"];
+  const extracted = await run(t, hub, ["delta", "extract", ...words]);
+  t.equal(
+    extracted.err,
+    "error: owner/llama: is on the Hub; its files must be on this disk\nfix: Download it first: hf download owner/llama --local-dir DIR.\n",
+  );
+  const stripped = await run(t, hub, ["delta", "strip", "owner/llama", at("stripped")]);
+  t.equal(stripped.err, extracted.err);
+  t.same([extracted.code, stripped.code], [2, 2]);
+  t.same(fs.readdirSync(home), ["code.txt"]);
+});
+
 t.test("what is neither a path nor a repository says both", async (t) => {
   const hub = await hubWith(t, {});
   const result = await run(t, hub, ["inspect", "owner/nothing"]);
@@ -175,5 +225,19 @@ t.test(
     const result = await run(t, hub, ["karpathy/stories", path.join(home, "remote"), "--after", "1,3"]);
     t.equal(result.code, 0, result.err);
     sameFiles(t, path.join(home, "local"), path.join(home, "remote"));
+    const text = path.join(home, "stories.txt");
+    fs.writeFileSync(
+      text,
+      "Once upon a time, there was a little girl named Lily. She loved to play outside. ".repeat(20),
+    );
+    const words = ["--corpus", `tales=${text}`, "--context", "64", "--json"];
+    const measured = await run(t, hub, ["evaluate", "karpathy/stories", path.join(home, "remote"), ...words]);
+    t.equal(measured.code, 0, measured.err);
+    const [far, near] = JSON.parse(measured.out).models;
+    t.same([far.location, far.parameters, near.parameters], ["karpathy/stories", 260_032, 350_912]);
+    t.equal(near.results[0].loss, far.results[0].loss, "an expansion changes nothing");
+    t.equal(near.results[0].shift.unshifted, 1);
+    const { out } = await run(t, hub, ["evaluate", stories, ...words]);
+    t.same(JSON.parse(out).models[0].results, far.results, "and the disk's numbers are the Hub's");
   },
 );

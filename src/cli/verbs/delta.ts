@@ -1,7 +1,7 @@
 // The words of `delta`: extract, apply, strip.
 import type { ApplyReport, ExtractReport, StripReport } from "../../commands/delta.ts";
 import { ExpandError } from "../../errors.ts";
-import { formatBytes } from "../terminal.ts";
+import { formatBytes, formatItems } from "../terminal.ts";
 import { type Arguments, HUB_OPTIONS, text, type Verb, type VerbContext } from "../verb.ts";
 
 type Action = "extract" | "apply" | "strip";
@@ -15,7 +15,7 @@ const WORDS: Readonly<Record<Action, string>> = {
 
 export const deltaVerb: Verb = {
   name: "delta",
-  positionals: "<action> <first> <second> [third]",
+  positionals: "<action> [first] [second] [third]",
   summary:
     "extract EXPANDED OUT.safetensors --base SOURCE: the copies alone, as one file. apply BASE DELTA OUT: the expanded checkpoint again, byte for byte. strip EXPANDED OUT: the source again, byte for byte.",
   options: {
@@ -40,13 +40,12 @@ export const deltaVerb: Verb = {
     },
     force: { group: "Output:", type: "boolean", default: false, describe: "Replace files of the same names" },
     resume: {
-      group: "Output:",
+      group: "apply and strip:",
       type: "boolean",
-      default: true,
-      describe: "Go on where an interrupted run stopped (--no-resume)",
+      describe: "Go on where an interrupted run stopped [default: true] (--no-resume)",
     },
     link: {
-      group: "Output:",
+      group: "apply and strip:",
       type: "boolean",
       default: false,
       describe: "Hard-link files that are the same on both sides",
@@ -59,7 +58,7 @@ export const deltaVerb: Verb = {
     ["delta strip ./trained ./source", "the model as it was before the expansion, byte for byte"],
   ],
   exits:
-    "0 done, 2 usage, 3 another base, a damaged delta, or no proof to strip by, 4 the output is refused, 130 interrupted",
+    "0 done, 2 usage, 3 another base, a damaged delta, or no proof to strip by, 4 the output is refused, 5 Hub or network, 7 --inexact cannot show it, 130 interrupted",
   run: async (args, context) => {
     const action = actionOf(args);
     const report = await RUNNERS[action](args, context);
@@ -126,6 +125,17 @@ function writing(args: Arguments): { readonly force: boolean; readonly resume: b
   return { force: args.force === true, resume: args.resume !== false, link: args.link === true };
 }
 
+/** Words that not every action heeds. */
+const HEEDED_BY: Readonly<Record<string, readonly Action[]>> = {
+  base: ["extract"],
+  stack: ["extract"],
+  unproved: ["strip"],
+  inexact: ["strip"],
+  resume: ["apply", "strip"],
+  link: ["apply", "strip"],
+  token: ["extract", "apply"],
+};
+
 function actionOf(args: Arguments): Action {
   const action = text(args, "action") ?? "";
   if (!isAction(action)) {
@@ -133,22 +143,19 @@ function actionOf(args: Arguments): Action {
       fix: "Say extract, apply or strip.",
     });
   }
-  if ((text(args, "third") !== undefined) !== (action === "apply")) {
+  const given = ["first", "second", "third"].filter((word) => text(args, word) !== undefined).length;
+  if (given !== (action === "apply" ? 3 : 2)) {
     throw new ExpandError("usage", `delta ${action} takes ${WORDS[action]}`, {
       fix: "Run expand-checkpoint delta --help.",
     });
   }
-  const own: Readonly<Record<string, Action>> = {
-    base: "extract",
-    stack: "extract",
-    unproved: "strip",
-    inexact: "strip",
-  };
-  const stray = Object.keys(own).find(
-    (word) => own[word] !== action && args[word] !== undefined && args[word] !== false,
-  );
+  const isSaid = (word: string): boolean => args[word] !== undefined && (word === "resume" || args[word] !== false);
+  const stray = Object.keys(HEEDED_BY).find((word) => isSaid(word) && !HEEDED_BY[word]?.includes(action));
   if (stray === undefined) return action;
-  throw new ExpandError("usage", `--${stray} belongs to delta ${own[stray]}`, { fix: "Leave it out." });
+  const word = args[stray] === false ? `--no-${stray}` : `--${stray}`;
+  throw new ExpandError("usage", `${word} belongs to delta ${HEEDED_BY[stray]?.join(" and ")}`, {
+    fix: "Leave it out.",
+  });
 }
 
 function isAction(word: string): word is Action {
@@ -160,7 +167,7 @@ function extractText(report: ExtractReport): string {
   const lines = [
     `base      ${base.location}, headers ${base.headers.slice(0, 12)}`,
     `copies    ${copies.length === 0 ? "none known; what the base does not have" : copies.join(", ")}`,
-    `delta     ${output}: ${tensors} tensors, ${formatBytes(bytes)} for ${files.length} files of ${formatBytes(expandedBytes)}`,
+    `delta     ${output}: ${formatItems(tensors, "tensor")}, ${formatBytes(bytes)} for ${formatItems(files.length, "file")} of ${formatBytes(expandedBytes)}`,
     `sha256    ${sha256}`,
   ];
   if (others.length > 0 && copies.length > 0) lines.push(`others    ${short(others)}: no copy's, and not the base's`);
@@ -169,13 +176,13 @@ function extractText(report: ExtractReport): string {
 }
 
 function applyText({ output, files, bytes }: ApplyReport): string {
-  return `applied   ${output}: ${files.length} files, ${formatBytes(bytes)}, each with the SHA-256 that it had`;
+  return `applied   ${output}: ${formatItems(files.length, "file")}, ${formatBytes(bytes)}, each with the SHA-256 that it had`;
 }
 
 function stripText({ output, files, bytes, shown, compared, notCarried }: StripReport): string {
   const proof = SHOWN[shown];
-  const known = compared === 0 ? "" : `; ${compared} with the SHA-256 that they had`;
-  const lines = [`stripped  ${output}: ${files.length} files, ${formatBytes(bytes)}: ${proof}${known}`];
+  const known = compared === 0 ? "" : `; ${compared} with the SHA-256 that ${compared === 1 ? "it" : "they"} had`;
+  const lines = [`stripped  ${output}: ${formatItems(files.length, "file")}, ${formatBytes(bytes)}: ${proof}${known}`];
   if (notCarried.length > 0)
     lines.push(`not here  ${short(notCarried)}: stood beside the source, and no expansion carries it`);
   return lines.join("\n");

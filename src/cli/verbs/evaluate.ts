@@ -1,13 +1,13 @@
 // The words of `evaluate`.
-import fs from "node:fs";
 import path from "node:path";
 import type { EvaluateOptions, NamedCorpus } from "../../commands/evaluate.ts";
 import { ExpandError } from "../../errors.ts";
+import { reportFiles, writeReport } from "../report-files.ts";
 import { wholeNumber } from "../values.ts";
 import { type Arguments, HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 /** How each kind of report file is written, by its ending. */
-const RENDERERS = { ".json": "jsonText", ".md": "markdownText", ".html": "htmlText" } as const;
+const RENDERERS = { ".html": "htmlText", ".json": "jsonText", ".md": "markdownText" } as const;
 const [TEXT, RUN] = ["Text:", "Running the models:"];
 
 export const evaluateVerb: Verb = {
@@ -23,7 +23,12 @@ export const evaluateVerb: Verb = {
       array: true,
       describe: "NAME=FILE, again for each: .txt, .jsonl, .parquet, or a directory; files of one name are one corpus",
     },
-    field: { group: TEXT, requiresArg: true, type: "string", describe: "Of .jsonl and .parquet files [default: text]" },
+    field: {
+      group: TEXT,
+      requiresArg: true,
+      type: "string",
+      describe: "Of .jsonl and .parquet files [default: text, else the only one]",
+    },
     tokens: {
       group: TEXT,
       requiresArg: true,
@@ -76,10 +81,10 @@ export const evaluateVerb: Verb = {
     ["evaluate ./base ./trained --corpus law=law/ --report evaluation.html", "with a page to keep"],
   ],
   exits:
-    "0 done, 2 usage, 3 a model or text cannot be read, or is not supported, 6 onnxruntime or CUDA is missing, 130 interrupted",
+    "0 done, 2 usage, 3 a model or text cannot be read, or is not supported, 4 a report cannot be written, 5 Hub or network, 6 onnxruntime or CUDA is missing, 130 interrupted",
   run: async (args, context) => {
     const command = await import("../../commands/evaluate.ts");
-    const files = reportFiles(args.report);
+    const files = reportFiles(args.report, RENDERERS);
     const base = text(args, "base");
     const options: EvaluateOptions = {
       models: words(args.model),
@@ -97,11 +102,9 @@ export const evaluateVerb: Verb = {
       }),
     };
     const report = await context.finish(command.evaluate(options));
-    for (const { file, renderer } of files) {
-      fs.mkdirSync(path.dirname(file), { recursive: true });
-      fs.writeFileSync(file, command[renderer](report));
-    }
+    // First what no disk can refuse.
     context.terminal.report(context.json ? JSON.stringify(report) : command.terminalText(report));
+    for (const { file, renderer } of files) writeReport(file, command[renderer](report));
     return 0;
   },
 };
@@ -114,27 +117,22 @@ function words(value: unknown): readonly string[] {
 function corporaOf(args: Arguments): readonly NamedCorpus[] {
   const field = text(args, "field");
   const corpora = new Map<string, NamedCorpus["sources"]>();
+  let heeded = field === undefined;
   for (const word of words(args.corpus)) {
     const [, name = path.parse(word).name, file = word] = /^([\w.-]+)=(.+)$/.exec(word) ?? [];
     if (file === "" || name === "") {
       throw new ExpandError("usage", `--corpus takes NAME=FILE, not ${JSON.stringify(word)}`);
     }
     // Plain text has no fields, and may stand beside files that have.
-    const source = { path: file, ...(field === undefined || /\.txt$/i.test(file) ? {} : { field }) };
+    const isPlain = /\.txt$/i.test(file);
+    heeded ||= !isPlain;
+    const source = { path: file, ...(field === undefined || isPlain ? {} : { field }) };
     corpora.set(name, [...(corpora.get(name) ?? []), source]);
   }
+  if (!heeded && corpora.size > 0) {
+    throw new ExpandError("usage", "--field is for .jsonl and .parquet files, and there is none", {
+      fix: "Remove it.",
+    });
+  }
   return [...corpora].map(([name, sources]) => ({ name, sources }));
-}
-
-function reportFiles(value: unknown): { file: string; renderer: (typeof RENDERERS)[keyof typeof RENDERERS] }[] {
-  return words(value).map((file) => {
-    const ending = path.extname(file).toLowerCase();
-    if (isEnding(ending)) return { file, renderer: RENDERERS[ending] };
-    const message = `--report takes a file that ends in .html, .json or .md, not ${JSON.stringify(file)}`;
-    throw new ExpandError("usage", message, { fix: "Name FILE.html, FILE.json or FILE.md." });
-  });
-}
-
-function isEnding(ending: string): ending is keyof typeof RENDERERS {
-  return ending in RENDERERS;
 }

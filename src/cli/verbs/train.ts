@@ -4,7 +4,7 @@ import type { TrainOptions } from "../../commands/train.ts";
 import { ExpandError } from "../../errors.ts";
 import { TRAIN_OPTIONS, trainOptions } from "../train-options.ts";
 import { forecastText, trainText } from "../train-text.ts";
-import { type Arguments, text, type Verb, type VerbContext } from "../verb.ts";
+import { type Arguments, optional, text, type Verb, type VerbContext } from "../verb.ts";
 
 const EXITS = { trained: 0, "not-trained": 1 } as const;
 
@@ -21,6 +21,7 @@ export const trainVerb: Verb = {
   exits:
     "0 trained and proved, 1 something else changed, 2 usage, 3 a source is refused or a loss is not finite, 4 output refused or disk full, 6 onnxruntime or CUDA is missing, 7 the proof is inconclusive, 130 interrupted with the state saved",
   run: async (args, context) => {
+    refuseIdle(args);
     const options = trainOptions(args, context);
     if (args.export !== undefined) return exportFor(args, options, context);
     if (args["dry-run"] === true) return dryRun(options, context);
@@ -40,35 +41,53 @@ async function dryRun(options: TrainOptions, context: VerbContext): Promise<numb
 }
 
 /** What only a run of our own can heed. */
-const OWN_WORDS = [
-  "eval",
-  "tokenizer",
-  "mask",
-  "device",
-  "layout",
-  "checkpointing",
-  "threads",
-  "every",
+const OWN_WORDS = ["eval", "tokenizer", "mask", "device", "layout", "checkpointing", "threads", "every"].concat([
   "eval-tokens",
   "save-every",
-];
+  "resume",
+  "hash",
+  "dry-run",
+]);
 
-async function exportFor(args: Arguments, options: TrainOptions, context: VerbContext): Promise<number> {
-  const stray = args["dry-run"] === true ? "dry-run" : OWN_WORDS.find((word) => args[word] !== undefined);
-  if (stray !== undefined) {
-    throw new ExpandError("usage", `--${stray} is about training here, and --export trains nothing`, {
-      fix: `Remove --${stray}, or --export.`,
+/** Throws "usage" for a word that would do nothing beside the others. */
+function refuseIdle(args: Arguments): void {
+  const find = (words: readonly string[]): string | undefined =>
+    words.find((word) => args[word] !== undefined && (word !== "dry-run" || args[word] === true));
+  const own = args.export === undefined ? undefined : find(OWN_WORDS);
+  if (own !== undefined) {
+    const word = args[own] === false ? `--no-${own}` : `--${own}`;
+    throw new ExpandError("usage", `${word} is about training here, and --export trains nothing`, {
+      fix: `Remove ${word}, or --export.`,
     });
   }
+  const measuring = args.eval === undefined ? find(["every", "eval-tokens"]) : undefined;
+  if (measuring !== undefined) {
+    throw new ExpandError("usage", `--${measuring} is about measuring a text, and there is no --eval`, {
+      fix: "Add --eval FILE.",
+    });
+  }
+  if (args.token !== undefined && args.export === undefined) {
+    throw new ExpandError("usage", "--token is for the Hub, and weights must be on this disk to be trained", {
+      fix: "Remove --token.",
+    });
+  }
+}
+
+async function exportFor(args: Arguments, options: TrainOptions, context: VerbContext): Promise<number> {
   const { exportTraining } = await import("../../commands/export.ts");
   const { field } = options;
   const corpora = options.corpora.map((corpus) => ({ ...corpus, ...(field === undefined ? {} : { field }) }));
   const trainer = text(args, "export") as ExportOptions["trainer"];
-  const report = await context.finish(exportTraining({ ...options, corpora, trainer }));
+  const token = optional<ExportOptions>(args, { token: "token" });
+  const report = await context.finish(exportTraining({ ...options, ...token, corpora, trainer }));
   const lines = [
     `wrote     ${report.files.map(({ name }) => name).join(", ")} to ${report.output}`,
-    `run       cd ${report.output} && ${report.command}`,
+    `run       cd ${shellWord(report.output)} && ${report.command}`,
   ];
   context.terminal.report(context.json ? JSON.stringify(report) : lines.join("\n"));
   return 0;
+}
+
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

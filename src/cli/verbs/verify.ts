@@ -1,14 +1,13 @@
 // The words of `verify`.
-import fs from "node:fs";
-import path from "node:path";
 import type { VerificationReport, VerifyOptions } from "../../commands/verify.ts";
 import { ExpandError } from "../../errors.ts";
 import { tellGithub } from "../github.ts";
 import { numberOptions, numbersOf, promptOptions, refuseIdle } from "../number-options.ts";
+import { reportFiles, writeReport } from "../report-files.ts";
 import { HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 /** How each kind of report file is written, by its ending. */
-const RENDERERS = { ".json": "jsonText", ".md": "markdownText", ".xml": "junitText", ".html": "htmlText" } as const;
+const RENDERERS = { ".json": "jsonText", ".md": "markdownText", ".html": "htmlText", ".xml": "junitText" } as const;
 const EXITS = { identity: 0, "not-identity": 1, trained: 0, "not-trained": 1, inconclusive: 7 } as const;
 
 export const verifyVerb: Verb = {
@@ -54,7 +53,7 @@ export const verifyVerb: Verb = {
     ["verify ./expanded ./trained --mode trained --report proof.html", "training left every frozen byte as it was"],
   ],
   exits:
-    "0 proved, 1 refuted, 2 usage, 3 a side cannot be read, 6 onnxruntime or CUDA is missing, 7 inconclusive, 130 interrupted",
+    "0 proved, 1 refuted, 2 usage, 3 a side cannot be read, 4 a report cannot be written, 5 Hub or network, 6 onnxruntime or CUDA is missing, 7 inconclusive, 130 interrupted",
   run: async (args, context) => {
     if (args.mode === "structure" || args.mode === "trained") refuseIdle(args, "--mode numbers, or --mode both");
     if (args.mask !== undefined && args.mode !== "trained") {
@@ -63,7 +62,7 @@ export const verifyVerb: Verb = {
       });
     }
     const command = await import("../../commands/verify.ts");
-    const files = reportFiles(args.report);
+    const files = reportFiles(args.report, RENDERERS);
     const options: VerifyOptions = {
       before: text(args, "before") ?? "",
       after: text(args, "after") ?? "",
@@ -73,34 +72,13 @@ export const verifyVerb: Verb = {
     };
     const work = async (): Promise<VerificationReport> => {
       const report = await context.finish(command.verify(options));
+      // First what no disk can refuse.
+      context.terminal.report(context.json ? JSON.stringify(report) : command.terminalText(report));
       for (const { file, renderer } of files) writeReport(file, command[renderer](report));
       return report;
     };
     const github = args.github ?? process.env.GITHUB_ACTIONS === "true";
     const report = github === true ? await tellGithub(context, files[0]?.file, work) : await work();
-    context.terminal.report(context.json ? JSON.stringify(report) : command.terminalText(report));
     return EXITS[report.verdict];
   },
 };
-
-function reportFiles(value: unknown): { file: string; renderer: (typeof RENDERERS)[keyof typeof RENDERERS] }[] {
-  return (Array.isArray(value) ? value : []).map((word) => {
-    const file = String(word);
-    const ending = path.extname(file).toLowerCase();
-    if (isEnding(ending)) return { file, renderer: RENDERERS[ending] };
-    throw new ExpandError(
-      "usage",
-      `--report takes a file that ends in .json, .md, .html or .xml, not ${JSON.stringify(file)}`,
-      { fix: "Name FILE.json, FILE.md, FILE.html or FILE.xml." },
-    );
-  });
-}
-
-function isEnding(ending: string): ending is keyof typeof RENDERERS {
-  return ending in RENDERERS;
-}
-
-function writeReport(file: string, text: string): void {
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(file, text);
-}

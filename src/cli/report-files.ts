@@ -1,0 +1,53 @@
+// Reports beside what the terminal says: which file is written how, and that it can be, before anything long begins. Writes no other file.
+import fs from "node:fs";
+import path from "node:path";
+import { ExpandError, isSystemError } from "../errors.ts";
+
+export interface ReportFile<Renderer extends string> {
+  readonly file: string;
+  readonly renderer: Renderer;
+}
+
+/** The files of --report, by their endings. Throws "usage" for another ending, "output" for a path that no file can have. */
+export function reportFiles<Renderer extends string>(
+  value: unknown,
+  renderers: Readonly<Record<string, Renderer>>,
+): readonly ReportFile<Renderer>[] {
+  return (Array.isArray(value) ? value : []).map((word) => {
+    const file = String(word);
+    const renderer = renderers[path.extname(file).toLowerCase()];
+    if (renderer === undefined) {
+      const list = (prefix: string): string =>
+        Object.keys(renderers)
+          .map((ending) => prefix + ending)
+          .join(", ")
+          .replace(/, ([^,]*)$/, " or $1");
+      const message = `--report takes a file that ends in ${list("")}, not ${JSON.stringify(file)}`;
+      throw new ExpandError("usage", message, { fix: `Name ${list("FILE")}.` });
+    }
+    if (fs.statSync(file, { throwIfNoEntry: false })?.isDirectory()) throw refused(file, "is a directory");
+    return { file, renderer };
+  });
+}
+
+/** Throws "output" with the system's own code. */
+export function writeReport(file: string, text: string): void {
+  try {
+    makeDirectory(path.dirname(file));
+    fs.writeFileSync(file, text);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw refused(file, `cannot be written (${error.code})`, error);
+  }
+}
+
+/** One by one: mkdir's own recursion never ends where nothing can be made, as in /proc. */
+function makeDirectory(directory: string): void {
+  if (fs.existsSync(directory)) return;
+  makeDirectory(path.dirname(directory));
+  fs.mkdirSync(directory);
+}
+
+function refused(at: string, message: string, cause?: unknown): ExpandError {
+  return new ExpandError("output", message, { at, fix: "Name another file with --report.", cause });
+}
