@@ -1,4 +1,5 @@
 // Directories for other trainers: what they are told, and that nothing of a user's can become a command or another setting.
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import t from "tap";
@@ -60,6 +61,8 @@ t.test("axolotl's file is YAML with the copies unfrozen, dots unescaped", async 
   t.equal(settings.unfrozen_parameters.length, 1);
   t.notMatch(settings.unfrozen_parameters[0], /\\/);
   t.equal(settings.datasets[0].type, "completion");
+  t.equal(settings.adam_epsilon, 1e-8);
+  t.match(read("train.yaml"), /^adam_epsilon: 1\.0e-8$/m, "PyYAML takes 1e-8 for a string");
 });
 
 t.test("LLaMA-Factory is only told of layouts that its formula finds", async (t) => {
@@ -102,6 +105,50 @@ t.test("a path that looks like a command stays one word of the shell and one str
   t.equal(shellWord("a'b"), "'a'\\''b'");
   t.equal(YAML.parse((await exported(source, "axolotl", { corpora })).read("train.yaml")).datasets[0].path, evil);
 });
+
+t.test("what a README says to run is what it says, whatever the model's path", async (t) => {
+  const plain = await expandedLlama(t, [1, 3]);
+  const source = path.join(path.dirname(plain), "it's $HOME; a `model`");
+  fs.renameSync(plain, source);
+  const results = {
+    accelerate: "out",
+    axolotl: "out",
+    "llama-factory": "out",
+    "ms-swift": "out/last-checkpoint",
+  } as const;
+  for (const [trainer, result] of Object.entries(results)) {
+    const { read } = await exported(source, trainer as keyof typeof results);
+    const [settings, proof] = (read("README.md").split("put back the model's.")[1] ?? "").match(/^ {4}.*$/gm) ?? [];
+    t.equal(settings?.trim(), `cp ${shellWord(path.join(source, "config.json"))} ${result}/`);
+    t.equal(proof?.trim(), `expand-checkpoint verify ${shellWord(source)} ${result} --mode trained`);
+  }
+  const words = execFileSync("bash", ["-c", `printf '%s\\n' ${shellWord(source)}`], { encoding: "utf8" });
+  t.equal(words, `${source}\n`);
+});
+
+t.test(
+  "trainers on transformers' Trainer are given the same numbers, and keep one checkpoint on the way",
+  async (t) => {
+    const source = await expandedLlama(t, [1, 3]);
+    const wanted = {
+      ...{
+        gradient_accumulation_steps: 3,
+        learning_rate: 1e-7,
+        warmup_ratio: 0.06,
+        weight_decay: 0.1,
+        max_grad_norm: 1,
+      },
+      ...{ adam_beta1: 0.9, adam_beta2: 0.95, adam_epsilon: 1e-8, seed: 7, save_total_limit: 1, max_steps: 100 },
+    };
+    const job = { accumulate: 3, rate: 1e-7, seed: 7 };
+    for (const trainer of ["axolotl", "llama-factory"] as const) {
+      const settings = YAML.parse((await exported(source, trainer, job)).read("train.yaml"));
+      for (const [name, value] of Object.entries(wanted)) t.equal(settings[name], value, `${trainer}: ${name}`);
+    }
+    const script = (await exported(source, "ms-swift", job)).read("train.sh");
+    for (const [name, value] of Object.entries(wanted)) t.match(script, ` --${name} ${value}`);
+  },
+);
 
 t.test("a corpus that other trainers do not read is refused, and so is a field that is not there", async (t) => {
   const source = await expandedLlama(t, [1, 3]);
