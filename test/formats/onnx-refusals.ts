@@ -157,7 +157,7 @@ export const REFUSALS: readonly (readonly [string, Uint8Array, string])[] = [
     at("missing"),
     'input: x.onnx: tensor "w" is in "missing", which is not there / Download the missing file.',
   ],
-  ["has its data in a directory", at("sub"), "input: x.onnx: sub: is not a regular file / undefined"],
+  ["has its data in a directory", at("sub"), "input: x.onnx: sub: is not a regular file / Name a file."],
   [
     "has its data in an empty file",
     at("empty"),
