@@ -202,6 +202,14 @@ npx expand-checkpoint@1.2.3 delta strip DOWNLOADED SOURCE-AGAIN
   );
   const { training: _, ...elsewhere } = TRAINED;
   t.match(modelCard(elsewhere), "On what and how is not written down here.");
+  const lost = JSON.parse(JSON.stringify({ ...TRAINED.training, loss: { first: 4.5, last: Number.NaN } }));
+  lost.evaluations = [{ name: "held", before: 4, after: null }];
+  const diverged = modelCard({ ...TRAINED, training: lost });
+  t.match(diverged, "4.500 in the first twentieth of the steps, not finite in the last");
+  t.match(diverged, "| `held` | 4.000 | not finite | 54.60 to not finite |");
+  const named = modelCard({ ...TRAINED, model: "a b.gguf", files: { ...TRAINED.files, plan: "a b.plan.json" } });
+  t.match(named, "'EXPANDED/a b.gguf' --plan 'a b.plan.json'\n");
+  t.match(named, "verify 'EXPANDED/a b.gguf' 'alice/tiny-expanded:a b.gguf' --mode trained");
   const more = modelCard({ ...TRAINED, alsoTrained: ["model.norm.weight"] });
   t.match(more, "and was trained then, with some of the other tensors (LLaMA Pro");
   t.match(more, "Trained as well, outside of the new blocks: `model.norm.weight`.");
@@ -303,6 +311,14 @@ t.test("front matter is edited at one place", async (t) => {
     "tags:\n    - a # first\n    - b\n    - n\nc: 3\n",
   );
   t.equal(withTags("tags: [a]\n", ["a"]), "tags: [a]\n");
+  t.equal(withValue("a: &x 1\nb: *x\nc: 3\n", "b", "z"), "a: &x 1\nb: z\nc: 3\n", "an alias is a value");
+  t.equal(frontValue("a: &x [1]\nb: *x\n", "b")?.toString(), "1");
+  t.equal(frontValue("a: 1\n", "constructor"), undefined);
+  t.equal(
+    withValue("", "language", ["no", "on", "12:30", "nb"]),
+    'language:\n  - "no"\n  - "on"\n  - "12:30"\n  - nb\n',
+    "words that YAML 1.1 takes for something else",
+  );
 });
 
 t.test("what cannot be understood is refused", async (t) => {
@@ -315,6 +331,16 @@ t.test("what cannot be understood is refused", async (t) => {
     [
       "---\n- a\n---\n",
       "README.md: its front matter is not YAML with keys (a list)",
+      "Mend the lines between the two lines of dashes at its head.",
+    ],
+    [
+      "---\n{license: mit}\n---\n",
+      "README.md: its front matter is not YAML with keys (Unexpected scalar at node end at line 2, column 1:)",
+      "Mend the lines between the two lines of dashes at its head.",
+    ],
+    [
+      `---\na: &a [${"1,".repeat(50)}]\nb: &b [${"*a,".repeat(50)}]\nc: [${"*b,".repeat(50)}]\n---\n`,
+      "README.md: its front matter is not YAML with keys (Excessive alias count indicates a resource exhaustion attack)",
       "Mend the lines between the two lines of dashes at its head.",
     ],
     [

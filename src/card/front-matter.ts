@@ -1,5 +1,5 @@
 // The YAML at the head of a model card, edited where it must be: every other line stays as its author wrote it.
-import { isMap, isScalar, isSeq, type Pair, parseDocument, stringify, type YAMLMap } from "yaml";
+import { type Document, isMap, isNode, isScalar, isSeq, type Pair, parseDocument, stringify, YAMLMap } from "yaml";
 import { ExpandError } from "../errors.ts";
 
 /** A card in its two parts. */
@@ -24,18 +24,19 @@ export function joinCard({ front, body }: Card): string {
   return `---\n${front}---\n${body}`;
 }
 
-/** The value of a key; undefined when there is none. */
+/** The value of a key, aliases followed; undefined when there is none. */
 export function frontValue(front: string, key: string): unknown {
-  const value: unknown = mapOf(front).get(key);
-  return isScalar(value) ? value.value : isSeq(value) || isMap(value) ? value.toJSON() : value;
+  const { values } = parsed(front);
+  return Object.hasOwn(values, key) ? values[key] : undefined;
 }
 
 /** One key set to a value, where it stood or at the end. */
 export function withValue(front: string, key: string, value: unknown): string {
-  const line = stringify({ [key]: value }, { lineWidth: 0 });
+  // The Hub reads YAML 1.1, where a bare no is false and not Norwegian.
+  const line = stringify({ [key]: value }, { lineWidth: 0, compat: "yaml-1.1", aliasDuplicateObjects: false });
   const pair = pairOf(front, key);
   const span = pair && spanOf(pair);
-  return span === undefined ? front + line : checked(front.slice(0, span.start) + line + front.slice(span.end));
+  return checked(span === undefined ? front + line : front.slice(0, span.start) + line + front.slice(span.end));
 }
 
 export function withoutKey(front: string, key: string): string {
@@ -62,35 +63,48 @@ export function withTags(front: string, tags: readonly string[]): string {
 type Entry = Pair<unknown, unknown>;
 
 function pairOf(front: string, key: string): Entry | undefined {
-  return mapOf(front).items.find((pair) => isScalar(pair.key) && pair.key.value === key);
+  return parsed(front).map.items.find((pair) => isScalar(pair.key) && pair.key.value === key);
 }
 
 /** From the key to the end of the value's last line. */
 function spanOf({ key, value }: Entry): { readonly start: number; readonly end: number } | undefined {
   const start = isScalar(key) ? key.range?.[0] : undefined;
-  const end = isScalar(value) || isSeq(value) || isMap(value) ? value.range?.[2] : undefined;
+  const end = isNode(value) ? value.range?.[2] : undefined;
   return start === undefined || end === undefined ? undefined : { start, end };
 }
 
-function mapOf(front: string): YAMLMap {
-  const document = parseDocument(front, { uniqueKeys: true });
-  const [error] = document.errors;
-  const { contents } = document;
-  if (error === undefined && (contents === null || isMap(contents))) {
-    return contents ?? (parseDocument("{}").contents as YAMLMap);
-  }
-  throw new ExpandError(
-    "input",
-    `its front matter is not YAML with keys (${error?.message.split("\n")[0] ?? "a list"})`,
-    {
-      at: "README.md",
-      fix: "Mend the lines between the two lines of dashes at its head.",
-    },
-  );
+interface Front {
+  readonly map: YAMLMap;
+  readonly values: Readonly<Record<string, unknown>>;
 }
 
-/** An edit that would break the document is our bug, not the author's. */
+function parsed(front: string): Front {
+  const document = parseDocument(front, { uniqueKeys: true });
+  const { contents } = document;
+  const [error] = document.errors;
+  if (error !== undefined) return refused(error.message);
+  if (contents === null) return { map: new YAMLMap(), values: {} };
+  return isMap(contents) ? { map: contents, values: valuesOf(document) } : refused("a list");
+}
+
+/** Throws for aliases that would fill the memory. */
+function valuesOf(document: Document.Parsed): Readonly<Record<string, unknown>> {
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    return refused(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function refused(reason: string): never {
+  throw new ExpandError("input", `its front matter is not YAML with keys (${reason.split("\n")[0]})`, {
+    at: "README.md",
+    fix: "Mend the lines between the two lines of dashes at its head.",
+  });
+}
+
+/** What could not be edited where it stands, such as keys in braces, is refused and not broken. */
 function checked(front: string): string {
-  mapOf(front);
+  parsed(front);
   return front;
 }

@@ -2,6 +2,7 @@
 import type { Mask } from "../expansion/mask.ts";
 import type { Plan, PlannedBlock } from "../expansion/plan.ts";
 import type { Recipe, RecipeName } from "../expansion/recipes/recipes.ts";
+import { shellWord } from "../training/export/job.ts";
 import type { TrainingSummary } from "../training/summary.ts";
 import { blockCounts, bytesText, headline, logitsText, runText } from "../verification/report/summary.ts";
 import { listed, type VerificationReport } from "../verification/report.ts";
@@ -206,14 +207,14 @@ function again({ version, source, repo, files, model }: CardFacts): string[] {
   const from =
     source === undefined ? "SOURCE" : `${source.repo}${source.commit === undefined ? "" : `@${source.commit}`}`;
   const tool = `npx expand-checkpoint@${version}`;
-  const here = `${repo}${model === undefined ? "" : `:${model}`}`;
+  const here = shellWord(`${repo}${model === undefined ? "" : `:${model}`}`);
   return [
     "## Make it again, or check it",
     "",
     ...(source === undefined ? ["SOURCE is the checkpoint whose fingerprint stands above.", ""] : []),
     ...fenced(
       "sh",
-      [`${tool} expand ${from} OUT --plan ${files.plan}`, `${tool} verify ${from} ${here}`, ""].join("\n"),
+      [`${tool} expand ${from} OUT --plan ${shellWord(files.plan)}`, `${tool} verify ${from} ${here}`, ""].join("\n"),
     ),
   ];
 }

@@ -1,5 +1,6 @@
 // The part of a model card that is of a trained model: what was trained, on what, and how it is known that nothing else changed. Says only what
 // the summary of the run and the proof say.
+import { shellWord } from "../training/export/job.ts";
 import { bytesText, headline, trainedTexts } from "../verification/report/summary.ts";
 import { listed } from "../verification/report.ts";
 import { code, count, fenced, plain, table } from "./markdown.ts";
@@ -42,7 +43,7 @@ function evaluations(measured: NonNullable<CardFacts["training"]>["evaluations"]
     code(name),
     nats(before),
     nats(after),
-    `${nats(Math.exp(before))} to ${nats(Math.exp(after))}`,
+    `${perplexity(before)} to ${perplexity(after)}`,
   ]);
   return [
     "Measured on texts before and after:",
@@ -52,8 +53,13 @@ function evaluations(measured: NonNullable<CardFacts["training"]>["evaluations"]
   ];
 }
 
-function nats(value: number): string {
-  return value.toPrecision(4);
+function perplexity(loss: number | null): string {
+  return nats(loss === null ? null : Math.exp(loss));
+}
+
+/** What is not finite is null in JSON. */
+function nats(value: number | null): string {
+  return Number.isFinite(value) && value !== null ? value.toPrecision(4) : "not finite";
 }
 
 export function trainedProof({ report, files }: CardFacts): string[] {
@@ -82,15 +88,15 @@ export function trainedAgain({ version, source, repo, files, model }: CardFacts)
   const from =
     source === undefined ? "SOURCE" : `${source.repo}${source.commit === undefined ? "" : `@${source.commit}`}`;
   const tool = `npx expand-checkpoint@${version}`;
-  const here = `${repo}${model === undefined ? "" : `:${model}`}`;
-  const expanded = model === undefined ? "EXPANDED" : `EXPANDED/${model}`;
+  const here = shellWord(`${repo}${model === undefined ? "" : `:${model}`}`);
+  const expanded = shellWord(model === undefined ? "EXPANDED" : `EXPANDED/${model}`);
   return [
     "## Check it, or take the training off",
     "",
     ...fenced(
       "sh",
       [
-        `${tool} expand ${from} ${expanded} --plan ${files.plan}`,
+        `${tool} expand ${from} ${expanded} --plan ${shellWord(files.plan)}`,
         `${tool} verify ${expanded} ${here} --mode trained`,
         `${tool} delta strip DOWNLOADED SOURCE-AGAIN`,
         "",
