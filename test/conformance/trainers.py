@@ -3,12 +3,14 @@
 
     python trainers.py WORK
 
-accelerate runs with two processes on the CPU, in this Python. ms-swift runs in an environment of its own, made in WORK, where it installs.
+accelerate runs with two processes on the CPU, in this Python. ms-swift and axolotl run in environments of their own, made in WORK, where they
+install. What each README says to do with the result is done.
 One line per case: "ok TITLE" or "not ok TITLE: WHY"; the exit status is 1 if any failed.
 """
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,12 @@ from safetensors import safe_open
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 STORIES = ROOT.parent / "shared" / "data" / "stories260K" / "hf"
-SWIFT = "ms-swift==4.6.0"
+SWIFT = ["ms-swift==4.6.0"]
+# Without the parts of it that serve clouds and GPUs: none of them is met on the way.
+AXOLOTL = ["--no-deps", "axolotl==0.19.0"]
+AXOLOTL_NEEDS = """transformers==5.16.1 accelerate==1.13.0 datasets==4.8.4 peft==0.20.0 trl==1.9.0 kernels<0.17 pydantic addict fire colorama
+evaluate python-dotenv posthog typer schedulefree art fastcore nvidia-ml-py mistral-common numba scipy bitsandbytes triton wandb einops
+huggingface_hub requests PyYAML axolotl-contribs-lgpl axolotl-contribs-mit""".split()
 
 
 def run(words, **more):
@@ -52,6 +59,15 @@ def only_copies_changed(expanded, trained):
     assert any(state == "trainable" for state in mask.values())
 
 
+def as_the_readme_says(out):
+    """The commands that follow its last words: the settings put back, and the proof."""
+    _, last = (out / "README.md").read_text().split("put back the model's.")
+    settings, proof = [line.strip() for line in last.splitlines() if line.startswith("    ")]
+    run(["bash", "-c", settings], cwd=out)
+    words = proof.removeprefix("expand-checkpoint ")
+    run(["bash", "-c", f"node {shlex.quote(str(ROOT / 'bin' / 'expand-checkpoint.js'))} {words} --no-progress"], cwd=out)
+
+
 def corpus(work):
     """This project's own sources, one document a file."""
     file = work / "code.jsonl"
@@ -72,6 +88,7 @@ def accelerate(expanded, work, text):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     run(["bash", "train.sh", "--nproc_per_node", "2"], cwd=out, env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"})
     only_copies_changed(expanded, out / "out")
+    as_the_readme_says(out)
 
 
 def ms_swift(expanded, work, text, environment):
@@ -80,17 +97,28 @@ def ms_swift(expanded, work, text, environment):
     words = ["bash", "train.sh", "--model_type", "llama"]
     run(words, cwd=out, env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"})
     only_copies_changed(expanded, out / "out" / "last-checkpoint")
+    as_the_readme_says(out)
 
 
-def installed_swift(work):
-    environment = work / "swift"
+def axolotl(expanded, work, text, environment):
+    out = export("axolotl", expanded, work, text)
+    quiet = {"AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+    run([environment / "bin" / "python", "-m", "axolotl.cli.train", "train.yaml"], cwd=out, env={**os.environ, **quiet})
+    only_copies_changed(expanded, out / "out")
+    as_the_readme_says(out)
+
+
+def installed(work, name, *steps):
+    """An environment of its own, or None where it cannot be had."""
+    environment = work / f"{name}-environment"
     try:
         run([sys.executable, "-m", "venv", environment])
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run([*pip, "torch==2.13.0", SWIFT])
+        for packages in steps:
+            run([*pip, *packages])
         return environment
     except RuntimeError as error:
-        print(f"# {SWIFT} does not install here, and is left out: {error}", flush=True)
+        print(f"# {name} does not install here, and is left out: {error}", flush=True)
         return None
 
 
@@ -103,9 +131,12 @@ def main():
     expand_checkpoint("expand", source, expanded, "--add", 2)
     text = corpus(work)
     cases = [("accelerate, two processes: only the copies change", lambda: accelerate(expanded, work, text))]
-    environment = installed_swift(work)
-    if environment is not None:
-        cases.append(("ms-swift: only the copies change", lambda: ms_swift(expanded, work, text, environment)))
+    swift = installed(work, "ms-swift", ["torch==2.13.0", *SWIFT])
+    if swift is not None:
+        cases.append(("ms-swift: only the copies change", lambda: ms_swift(expanded, work, text, swift)))
+    other = installed(work, "axolotl", ["torch==2.13.0", *AXOLOTL_NEEDS], AXOLOTL)
+    if other is not None:
+        cases.append(("axolotl: only the copies change", lambda: axolotl(expanded, work, text, other)))
     failed = 0
     for title, case in cases:
         try:

@@ -38,7 +38,7 @@ def documents():
     waiting = []
     for text in mixed():
         waiting.append(text)
-        if len(waiting) > 1000:
+        if len(waiting) > 256:
             yield waiting.pop(chance.randrange(len(waiting)))
     chance.shuffle(waiting)
     yield from waiting
