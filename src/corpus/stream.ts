@@ -131,10 +131,10 @@ export class RowStream {
   }
 }
 
-/** The text's tokens between those that begin and end a text, where the tokenizer has them; none for a text of none. */
+/** The text's tokens between those that begin and end a text, where the tokenizer has them; none for a whole text of none. */
 export function encodeDocument(tokenizer: Tokenizer, { text, begins, ends, file, place }: Document): readonly number[] {
   const ids = tokenizer.encode(text, `${file} (${place})`);
-  if (ids.length === 0) return ids;
+  if (ids.length === 0 && begins === ends) return ids;
   if (begins && tokenizer.beginOfText !== undefined) ids.unshift(tokenizer.beginOfText);
   if (ends && tokenizer.endOfText !== undefined) ids.push(tokenizer.endOfText);
   return ids;

@@ -14,6 +14,7 @@ import { fileDigest } from "../../src/corpus/digest.ts";
 import { openFiles } from "../../src/corpus/files.ts";
 import { DocumentReader } from "../../src/corpus/reader.ts";
 import { mixed, permuted, shuffle } from "../../src/corpus/shuffle.ts";
+import { encodeDocument } from "../../src/corpus/stream.ts";
 import type { Tokenizer } from "../../src/corpus/tokenizer.ts";
 import { memorySource } from "../../src/tensor/source.ts";
 
@@ -108,6 +109,17 @@ t.test("a tokenizer without begin and end of text packs documents side by side",
   );
   t.same(rows(only?.batch.ids ?? new BigInt64Array(), 8), [[10, 11, 20, 21, 22, 0, 0, 0]]);
   t.same(rows(only?.batch.labels ?? new BigInt64Array(), 8), [[11, -100, 21, 22, -100, -100, -100, -100]]);
+});
+
+t.test("a long document ends even where nothing is left of its last piece", (t) => {
+  const ref = { file: "file", place: "byte 0" };
+  const ids = (text: string, begins: boolean, ends: boolean): readonly number[] =>
+    encodeDocument(WORDS, { ...ref, text, begins, ends });
+  t.same(ids("10", true, false), [1, 10]);
+  t.same(ids("  ", false, true), [2]);
+  t.same(ids("  ", false, false), []);
+  t.same(ids("  ", true, true), []);
+  t.end();
 });
 
 const many = Array.from({ length: 1200 }, (_, at) => `${100 + at} `.repeat(1 + ((at * 37) % 50)));
