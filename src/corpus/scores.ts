@@ -28,8 +28,10 @@ export function readScore(spelling: string): number {
 
 /** Digits behind those that there are, until 64 bits are full. */
 function digitsOf(before: bigint, text: string): { readonly digits: bigint; readonly taken: number } {
-  const all = before * 10n ** BigInt(text.length) + BigInt(text);
-  if (all <= LARGEST) return { digits: all, taken: text.length };
+  if (text.length < 20) {
+    const all = before * 10n ** BigInt(text.length) + BigInt(text);
+    if (all <= LARGEST) return { digits: all, taken: text.length };
+  }
   let digits = before;
   for (let taken = 0; taken < text.length; taken++) {
     const next = digits * 10n + BigInt(text.charAt(taken));
