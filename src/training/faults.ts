@@ -43,9 +43,12 @@ export function checkStep(result: StepResult, facts: StepFacts): void {
 function lossFault({ loss }: StepResult, { fault, blockOf }: StepFacts): string {
   if (fault === undefined) return `the loss is ${loss}`;
   const { tensors, broken } = fault;
-  const [name = ""] = tensors.filter((tensor) => isBlock(blockOf(tensor)));
-  const where = name === "" ? `outside of the blocks (${tensors.join(", ")})` : `in block ${blockOf(name)}`;
-  return `the loss is ${loss}: values stop being finite ${where}${broken === undefined ? "" : `, whose weight ${broken} is not finite itself`}`;
+  const found = broken === undefined ? tensors : [broken];
+  const inBlock = found.find((tensor) => isBlock(blockOf(tensor)));
+  const where = inBlock === undefined ? "outside of the blocks" : `in block ${blockOf(inBlock)}`;
+  const at = broken === undefined ? "" : `, at weight ${broken}, which is not finite itself`;
+  const among = inBlock === undefined && broken === undefined ? ` (${tensors.join(", ")})` : "";
+  return `the loss is ${loss}: values stop being finite ${where}${at}${among}`;
 }
 
 /** Gradients go from the loss back: of several blocks, the last is where they first went wrong. */

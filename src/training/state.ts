@@ -6,6 +6,7 @@ import { crc32 } from "node:zlib";
 import { ExpandError } from "../errors.ts";
 import { layOut, type NamedTensor } from "../formats/safetensors/layout.ts";
 import { openSafetensorsFile } from "../formats/safetensors/read.ts";
+import { outputFailure } from "../storage/failure.ts";
 import { plannedSource } from "../storage/planned.ts";
 import { decodeTensor } from "../tensor/decode.ts";
 import type { Shape } from "../tensor/dtype.ts";
@@ -94,8 +95,17 @@ export async function writeState(
   const state: StateFile = { schema: STATE_SCHEMA, identity, ...progress, file, crc, trainer: rest };
   const sealed: SealedState = { ...state, seal: sealOf(state) };
   await writeDurably(directory, textPlan(STATE_FILE, `${JSON.stringify(sealed, null, 2)}\n`));
-  for (const name of fs.readdirSync(directory)) {
-    if (name.startsWith("step-") && name !== file) fs.rmSync(path.join(directory, name), { force: true });
+  removeOlder(directory, file);
+}
+
+/** Tensors that no state names any more, and halves of them. */
+function removeOlder(directory: string, kept: string): void {
+  try {
+    for (const name of fs.readdirSync(directory)) {
+      if (name.startsWith("step-") && name !== kept) fs.rmSync(path.join(directory, name), { force: true });
+    }
+  } catch (error) {
+    throw outputFailure(error, directory);
   }
 }
 

@@ -203,10 +203,27 @@ const FAULTS: readonly FaultCase[] = [
       "step 6: the loss is NaN: values stop being finite in block 2. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
   },
   {
+    title: "a loss that is not a number since a weight of a block, between two blocks",
+    fault: {
+      finite: false,
+      loss: Number.NaN,
+      fault: { tensors: ["blocks.2.up", "blocks.3.bias"], broken: "blocks.3.bias" },
+    },
+    message:
+      "step 6: the loss is NaN: values stop being finite in block 3, at weight blocks.3.bias, which is not finite itself. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
+    fix: "Look at this weight and at these documents, or start again (--no-resume) with a lower --lr.",
+  },
+  {
+    title: "a loss that is not a number outside of the blocks",
+    fault: { finite: false, loss: Number.NaN, fault: { tensors: ["norm", "head"] } },
+    message:
+      "step 6: the loss is NaN: values stop being finite outside of the blocks (norm, head). The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
+  },
+  {
     title: "a loss that is not a number since a weight outside of the blocks",
     fault: { finite: false, loss: Number.NaN, fault: { tensors: ["embed", "position"], broken: "embed" } },
     message:
-      "step 6: the loss is NaN: values stop being finite outside of the blocks (embed, position), whose weight embed is not finite itself. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
+      "step 6: the loss is NaN: values stop being finite outside of the blocks, at weight embed, which is not finite itself. The batch holds corpus.txt (byte 1000), corpus.txt (byte 1100)",
     fix: "Look at this weight and at these documents, or start again (--no-resume) with a lower --lr.",
   },
   {
