@@ -75,7 +75,7 @@ export async function openCorpus(sources: readonly CorpusSource[], options: Corp
     opened.push({ name: path, weight: weight ?? 1, files: await openFiles(path, field) });
   const isMixture = sources.some(({ weight }) => weight !== undefined);
   const pooled = isMixture ? opened : [pool(opened)];
-  for (const source of pooled) await refuseBlank(source, options.signal);
+  for (const source of pooled) await refuseBlank(source, options);
   const digest = await digestOf(pooled, options);
   return {
     digest,
@@ -91,13 +91,15 @@ function pool(sources: readonly OpenSource[]): OpenSource {
 }
 
 /** Reads the beginning of every file, so that what cannot be read is found before anything is begun; and on until there is more than white space. */
-async function refuseBlank({ name, files }: OpenSource, signal: AbortSignal | undefined): Promise<void> {
+async function refuseBlank({ name, files }: OpenSource, { tokenizer, signal }: CorpusOptions): Promise<void> {
   let isBlank = true;
   for (const file of files) {
-    for await (const { text } of documentsOf(file)) {
+    for await (const document of documentsOf(file)) {
       throwIfAborted(signal);
-      isBlank &&= text.trim() === "";
-      if (!isBlank) break;
+      if (isBlank && document.text.trim() === "") continue;
+      if (isBlank) encodeDocument(tokenizer, document);
+      isBlank = false;
+      break;
     }
   }
   if (isBlank) throw new ExpandError("input", "holds no text", { at: name, fix: "Give a file with text." });

@@ -92,7 +92,7 @@ export function tokenizerWithin(tokenizer: Tokenizer, known: number, at: string)
     throw new ExpandError("usage", `the tokenizer knows ${ownVocabulary} tokens, the model ${known}`, { at, fix });
   const mark = Math.max(beginOfText, endOfText);
   if (mark >= known) {
-    const message = `${quote(tokenizer.decode([mark]))}, token ${mark}, stands around every text, but the model knows ${known}`;
+    const message = `${quote(tokenizer.decode([mark]))}, token ${mark}, stands around every text, and the model's last is ${known - 1}`;
     throw new ExpandError("usage", message, { at, fix });
   }
   const encode = (text: string, where = at): number[] => {
@@ -100,7 +100,7 @@ export function tokenizerWithin(tokenizer: Tokenizer, known: number, at: string)
     const beyond = ids.find((id) => id >= known);
     if (beyond === undefined) return ids;
     const name = quote(tokenizer.decode([beyond]));
-    throw new ExpandError("input", `holds ${name}, which is token ${beyond}, but the model knows ${known}`, {
+    throw new ExpandError("input", `holds ${name}, which is token ${beyond}, and the model's last is ${known - 1}`, {
       at: where,
       fix: `Remove ${name} from the text.`,
     });

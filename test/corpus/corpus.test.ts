@@ -15,7 +15,7 @@ import { openFiles } from "../../src/corpus/files.ts";
 import { DocumentReader } from "../../src/corpus/reader.ts";
 import { mixed, permuted, shuffle } from "../../src/corpus/shuffle.ts";
 import { encodeDocument } from "../../src/corpus/stream.ts";
-import type { Tokenizer } from "../../src/corpus/tokenizer.ts";
+import { type Tokenizer, tokenizerWithin } from "../../src/corpus/tokenizer.ts";
 import { memorySource } from "../../src/tensor/source.ts";
 
 /** A token for each word: its number, if it is one, else 99. Documents lie between 1 and 2. */
@@ -338,6 +338,12 @@ t.test("what cannot be a corpus is refused", async (t) => {
     holdsNone,
     "nothing is left of the text",
   );
+  const beyond = file("beyond.jsonl", ["", "2000", "1"]);
+  const within = tokenizerWithin({ ...WORDS, ownVocabulary: 1000 }, 1000, "model");
+  await t.rejects(open([{ path: beyond }], { tokenizer: within }), {
+    tag: "input",
+    message: `${beyond} (byte 12): holds "2000", which is token 2000, and the model's last is 999`,
+  });
   const latin = path.join(directory, "latin.txt");
   fs.writeFileSync(latin, Buffer.from("one\ncaf\xe9\n", "latin1"));
   await t.rejects(open([{ path: SHORT }, { path: latin }]), {

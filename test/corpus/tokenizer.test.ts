@@ -275,7 +275,7 @@ t.test("a tokenizer may have added tokens that its model does not know, as long 
   t.same(within.encode("ab"), [3]);
   t.throws(() => within.encode("ab[PAD]", "text.txt (byte 7)"), {
     tag: "input",
-    message: 'text.txt (byte 7): holds "[PAD]", which is token 8, but the model knows 8',
+    message: 'text.txt (byte 7): holds "[PAD]", which is token 8, and the model\'s last is 7',
     fix: 'Remove "[PAD]" from the text.',
   });
   t.same(tokenizerWithin(tokenizer, 9, "model").encode("[PAD]"), [8]);
@@ -288,7 +288,7 @@ t.test("a tokenizer may have added tokens that its model does not know, as long 
   const ended = await open({ model: LETTERS, added_tokens: [special(8, "<|im_end|>")] }, { eos_token: "<|im_end|>" });
   t.throws(() => tokenizerWithin(ended, 8, "model"), {
     tag: "usage",
-    message: 'model: "<|im_end|>", token 8, stands around every text, but the model knows 8',
+    message: 'model: "<|im_end|>", token 8, stands around every text, and the model\'s last is 7',
     fix,
   });
 });
