@@ -25,7 +25,15 @@ export {
   stripExpansion,
 } from "./commands/delta.ts";
 export { type DoctorCheck, type DoctorOptions, type DoctorReport, doctor } from "./commands/doctor.ts";
-export { type EvaluateOptions, type EvaluationReport, evaluate } from "./commands/evaluate.ts";
+export {
+  type EvaluateOptions,
+  type EvaluationReport,
+  evaluate,
+  htmlText as evaluationHtml,
+  markdownText as evaluationMarkdown,
+  type NamedCorpus,
+  terminalText as evaluationText,
+} from "./commands/evaluate.ts";
 export { type ExpandOptions, type ExpandReport, expand } from "./commands/expand.ts";
 export { type ExportOptions, type ExportReport, exportTraining } from "./commands/export.ts";
 export { type InspectOptions, type InspectReport, inspect } from "./commands/inspect.ts";
@@ -33,7 +41,15 @@ export { type MaskOptions, type MaskReport, mask } from "./commands/mask.ts";
 export { type PlanReport, type PrepareOptions, plan } from "./commands/plan.ts";
 export { type PushOptions, type PushReport, type PushTarget, push } from "./commands/push.ts";
 export { type TrainOptions, type TrainReport, train } from "./commands/train.ts";
-export { type VerifyOptions, verify } from "./commands/verify.ts";
+export { forecast, type TrainForecast } from "./commands/train-forecast.ts";
+export {
+  htmlText as verificationHtml,
+  junitText as verificationJunit,
+  markdownText as verificationMarkdown,
+  terminalText as verificationText,
+  type VerifyOptions,
+  verify,
+} from "./commands/verify.ts";
 export { type ErrorTag, EXIT_CODES, ExpandError } from "./errors.ts";
 export { finish, type Run, type RunEvent, type RunOptions } from "./events.ts";
 export type { Mask } from "./expansion/mask.ts";

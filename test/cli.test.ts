@@ -1,4 +1,6 @@
 // The command line as a user meets it: words in, text and exit codes out.
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
 import t from "tap";
@@ -220,7 +222,7 @@ t.test("inspect shows names and sizes of a model that expand refuses, and says w
 
 t.test("wrong words give one line, a fix, and exit 2", async (t) => {
   const llama = path.join(fixtures, "llama");
-  const rows: readonly [words: string[], error: string, fix: string][] = [
+  const rows: [words: string[], error: string, fix: string][] = [
     [["expnd", llama], 'there is no command "expnd"', 'Did you mean "expand"?'],
     [["./nowhere", "out"], '"./nowhere" is neither a command nor a path that exists', "Run expand-checkpoint --help"],
     [
@@ -342,4 +344,75 @@ t.test("completion knows every verb and option", async (t) => {
     for (const word of ["expand", "verify", "shard-size", "report"]) t.match(result.out, word, `${shell}: ${word}`);
   }
   t.equal((await run("completion", "tcsh")).code, 2);
+});
+
+t.test("numbers of one are said in the singular", async (t) => {
+  const { formatItems } = await import("../src/cli/terminal.ts");
+  t.same(
+    [0, 1, 2].map((count) => formatItems(count, "file")),
+    ["0 files", "1 file", "2 files"],
+  );
+});
+
+t.test(
+  "a report that cannot be written is refused before anything runs, or after the result was printed",
+  async (t) => {
+    const directory = t.testdir({ "taken.json": {}, "a file": "" });
+    const llama = path.join(fixtures, "llama");
+    const at = (name: string): string => path.join(directory, name);
+    const taken = await run("verify", llama, llama, "--report", at("taken.json"));
+    t.equal(taken.code, 4);
+    t.equal(taken.err, `error: ${at("taken.json")}: is a directory\nfix: Name another file with --report.\n`);
+    t.equal(taken.out, "");
+    const below = at("a file/r.json");
+    const astray = await run("verify", llama, llama, "--report", below);
+    t.equal(astray.err, `error: ${below}: cannot be written (ENOTDIR)\nfix: Name another file with --report.\n`);
+    t.equal(astray.out, "");
+    fs.symlinkSync("gone/r.json", at("r.json"));
+    const lost = await run("verify", llama, llama, "--report", at("r.json"), "--no-progress");
+    t.equal(lost.code, 4);
+    t.equal(lost.err, `error: ${at("r.json")}: cannot be written (ENOENT)\nfix: Name another file with --report.\n`);
+    t.match(lost.out, "identity: AFTER is an identity expansion of BEFORE");
+  },
+);
+
+for (const stream of ["stdout", "stderr"] as const) {
+  t.test(
+    `a full disk under ${stream} is no bug`,
+    { skip: !fs.existsSync("/dev/full") && "needs /dev/full" },
+    async (t) => {
+      const full = fs.openSync("/dev/full", "w");
+      const { stdout, stderr, status } = spawnSync(
+        process.execPath,
+        ["--import", "tsx", path.join(import.meta.dirname, "command.ts"), "inspect", path.join(fixtures, "llama")],
+        {
+          stdio: ["ignore", stream === "stdout" ? full : "pipe", stream === "stderr" ? full : "pipe"],
+          encoding: "utf8",
+        },
+      );
+      fs.closeSync(full);
+      if (stream === "stdout") {
+        t.equal(stderr, "read headers\nerror: standard output: cannot be written (ENOSPC)\n");
+        t.equal(status, 4);
+      } else {
+        t.match(stdout, "checkpoint  safetensors");
+        t.equal(status, 0);
+      }
+    },
+  );
+}
+
+t.test("whoever reads the output may go before its end", async (t) => {
+  const words = [
+    "--import",
+    "tsx",
+    path.join(import.meta.dirname, "command.ts"),
+    "inspect",
+    path.join(fixtures, "llama"),
+  ];
+  const child = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "pipe"] });
+  child.stdout.destroy();
+  child.stderr.destroy();
+  const [code] = await once(child, "close");
+  t.equal(code, 0);
 });

@@ -1,9 +1,12 @@
 // The README says what the program does: the models it lists are the records, its options exist, its links lead somewhere.
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
+import { pathToFileURL } from "node:url";
 import t from "tap";
 import { RECORDS } from "../src/architecture/gguf/families/records.ts";
 import { entryOf, knownModelTypes } from "../src/architecture/hf/registry.ts";
+import { main } from "../src/cli/main.ts";
 import { COMMON_OPTIONS } from "../src/cli/verb.ts";
 import { loadVerb, VERB_NAMES } from "../src/cli/verbs.ts";
 
@@ -48,4 +51,33 @@ t.test("relative links lead to files of the repository", async (t) => {
   for (const [, target = ""] of readme.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
     t.ok(fs.existsSync(path.join(root, target)), target);
   }
+});
+
+t.test("the first example prints what the README says", async (t) => {
+  const output = path.join(t.testdir(), "out");
+  let out = "";
+  const streams = { out: { write: (text: string) => (out += text) }, err: { write: () => true } };
+  const words = [path.join(root, "fixtures", "llama"), output, "--every", "2"];
+  t.equal(await main(words, streams), 0);
+  const start = readme.indexOf("    model     llama (safetensors), 4 blocks");
+  const said = readme.slice(start, readme.indexOf("\n\n    npm ci && npm test", start)).replaceAll(/^ {4}/gm, "");
+  const shown = out.replaceAll(output, ".demo/llama-expanded").replaceAll(`${root}${path.sep}`, "");
+  t.equal(shown.trimEnd().replace(/in \d\.\d s$/, "in 0.0 s"), said);
+});
+
+t.test("the library's example runs as it is written", async (t) => {
+  const [, example = ""] = /## As a library\n\n```ts\n(.+?)```/s.exec(readme) ?? [];
+  const directory = t.testdir({});
+  fs.cpSync(path.join(root, "fixtures", "llama"), path.join(directory, "model"), { recursive: true });
+  const source = pathToFileURL(path.join(root, "src", "index.ts")).href;
+  fs.writeFileSync(path.join(directory, "example.mts"), example.replace('"expand-checkpoint"', JSON.stringify(source)));
+  const tsx = import.meta.resolve("tsx");
+  const { stdout, stderr, status } = spawnSync(process.execPath, ["--import", tsx, "example.mts"], {
+    cwd: directory,
+    encoding: "utf8",
+  });
+  t.equal(status, 0, stderr);
+  t.equal(stdout, "identity\n");
+  t.match(stderr, /^\d+ of \d+\n/);
+  t.ok(fs.existsSync(path.join(directory, "expanded", "model.safetensors")));
 });

@@ -2,7 +2,7 @@
 
 import fs from "node:fs";
 import { styleText } from "node:util";
-import { ExpandError, isSystemError } from "../errors.ts";
+import { EXIT_CODES, ExpandError, isSystemError } from "../errors.ts";
 import { finish } from "../events.ts";
 import { VERSION } from "../version.ts";
 import { type Streams, Terminal } from "./terminal.ts";
@@ -31,6 +31,19 @@ export async function main(
   } catch (error) {
     return reportFailure(error, terminal, argv.includes("--json"), streams);
   }
+}
+
+/**
+ * Whoever reads the output may go before its end (`| head`), and the disk under it may be full: work that is under way goes on, since its
+ * files are what counts, and only a report that nobody can have got is an error.
+ */
+export function guardStreams({ stdout, stderr }: Pick<NodeJS.Process, "stdout" | "stderr">): void {
+  stderr.on("error", () => undefined);
+  stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") return;
+    stderr.write(`error: standard output: cannot be written (${error.code})\n`);
+    process.exit(EXIT_CODES.output);
+  });
 }
 
 /** owner/name, with a revision or a path behind it: a repository of the Hub. */

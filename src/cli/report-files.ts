@@ -25,9 +25,17 @@ export function reportFiles<Renderer extends string>(
       const message = `--report takes a file that ends in ${list("")}, not ${JSON.stringify(file)}`;
       throw new ExpandError("usage", message, { fix: `Name ${list("FILE")}.` });
     }
-    if (fs.statSync(file, { throwIfNoEntry: false })?.isDirectory()) throw refused(file, "is a directory");
+    if (isDirectory(file)) throw refused(file, "is a directory");
     return { file, renderer };
   });
+}
+
+function isDirectory(file: string): boolean {
+  try {
+    return fs.statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch (error) {
+    throw unwritten(error, file);
+  }
 }
 
 /** Throws "output" with the system's own code. */
@@ -36,9 +44,12 @@ export function writeReport(file: string, text: string): void {
     makeDirectory(path.dirname(file));
     fs.writeFileSync(file, text);
   } catch (error) {
-    if (!isSystemError(error)) throw error;
-    throw refused(file, `cannot be written (${error.code})`, error);
+    throw unwritten(error, file);
   }
+}
+
+function unwritten(error: unknown, file: string): unknown {
+  return isSystemError(error) ? refused(file, `cannot be written (${error.code})`, error) : error;
 }
 
 /** One by one: mkdir's own recursion never ends where nothing can be made, as in /proc. */

@@ -155,7 +155,7 @@ function checkSizes(directory: string, entries: readonly ManifestEntry[]): void 
     if (sha256 === undefined) {
       throw new ExpandError("output", "has no SHA-256 in the manifest, so nothing shows that it is what was proved", {
         at: name,
-        fix: "Expand again without --no-hash.",
+        fix: "Expand or train again without --no-hash.",
       });
     }
   }

@@ -65,11 +65,17 @@ export async function* exportTraining(options: ExportOptions): Run<ExportReport>
   if (exported.kind === "refused") {
     throw new ExpandError("plan", exported.reason, {
       at: `export for ${trainer}`,
-      fix: "Export for accelerate, which can express any layout of a Hugging Face checkpoint.",
+      fix: wayOut(opened, trainer),
     });
   }
   const files = yield* writeTexts(exported.files, options);
   return { output, trainer, command: exported.command, job, files };
+}
+
+function wayOut({ format }: Checkpoint, trainer: TrainerName): string {
+  if (format === "gguf" || format === "onnx") return "Expand and export the Hugging Face checkpoint of the model.";
+  if (trainer === "accelerate") return "Train it here, without --export.";
+  return "Export for accelerate, which can express any layout of a Hugging Face checkpoint.";
 }
 
 async function* writeTexts(

@@ -453,7 +453,7 @@ t.test("what was not proved, what changed, and what is secret is not published",
       edit("manifest.json", (text) => text.replaceAll(/,\s*"sha256": "[0-9a-f]+"/g, "")),
       4,
       "model.safetensors: has no SHA-256 in the manifest, so nothing shows that it is what was proved",
-      "Expand again without --no-hash.",
+      "Expand or train again without --no-hash.",
     ],
     [
       "a file that is gone",

@@ -162,3 +162,60 @@ t.test("a corpus that other trainers do not read is refused, and so is a field t
     message: `${file}: field "body" is not there; found "text"`,
   });
 });
+
+t.test("an export refuses what train would refuse, and what no trainer could be told", async (t) => {
+  const source = await expandedLlama(t, [1, 3]);
+  const file = corpus(path.dirname(source));
+  const job = path.join(path.dirname(source), "accelerate");
+  const gguf = path.join(path.dirname(source), "big.gguf");
+  await finish(expand({ source: path.join(root, "fixtures", "llama.gguf"), output: gguf, add: 1, verify: "none" }));
+  const rows: readonly [more: Partial<ExportOptions>, message: string, fix: string][] = [
+    [{ corpora: [] }, "there is no corpus to train on", "Name one: --corpus FILE.jsonl."],
+    [
+      { corpora: [{ path: file, weight: 0 }] },
+      `${file}: weight must be above 0, not 0`,
+      "Give FILE=weight, such as code.jsonl=0.8.",
+    ],
+    [{ rate: 0 }, "--lr must be above 0, not 0", "Use another --lr, or leave it out."],
+    [{ context: 65 }, "--context 65 is more than the 64 positions that the model has", "Use --context 64 or less."],
+    [
+      { warmup: 101 },
+      "--warmup 101 is more than the 100 steps of the run",
+      "Give a share of the steps, such as --warmup 0.06.",
+    ],
+    [
+      { warmup: 5, steps: undefined as never },
+      "--warmup 5 is a number of steps, and how many an epoch has is not known here",
+      "Give a share of the steps, such as --warmup 0.06.",
+    ],
+    [
+      { output: path.join(source, "job") },
+      `${path.join(source, "job")}: lies inside the source ${source}`,
+      "Choose an output outside the source.",
+    ],
+    [
+      { output: source, force: true },
+      `${source}: lies inside the source ${source}`,
+      "Choose an output outside the source.",
+    ],
+    [
+      { source: gguf },
+      "export for accelerate: trainers do not read GGUF; expand the safetensors checkpoint that the GGUF file was made from",
+      "Expand and export the Hugging Face checkpoint of the model.",
+    ],
+  ];
+  const mask = fs.readFileSync(path.join(source, "mask.json"));
+  for (const [more, message, fix] of rows) {
+    await t.rejects(exported(source, "accelerate", more), { message, fix }, message);
+    t.notOk(fs.existsSync(job), message);
+  }
+  t.ok(fs.readFileSync(path.join(source, "mask.json")).equals(mask), "the source is as it was");
+});
+
+t.test("the context and the field are those that train would take", async (t) => {
+  const source = await expandedLlama(t, [1, 3]);
+  const corpora = [{ path: corpus(path.dirname(source), "body.jsonl", '{"body":"let a = 1;","size":10}\n') }];
+  const job = JSON.parse((await exported(source, "accelerate", { corpora })).read("train.json"));
+  t.equal(job.context, 64, "the model's own, below 512");
+  t.equal(job.corpora[0].field, "body", "the only one that holds text");
+});
