@@ -1,12 +1,12 @@
 // A directory that axolotl trains: its configuration with the copies unfrozen. Written for axolotl 0.19.
-import { copyPattern, type RecipeContext } from "../../expansion/recipes/context.ts";
+import { axolotl as mask } from "../../expansion/recipes/axolotl.ts";
+import type { RecipeContext } from "../../expansion/recipes/context.ts";
 import { type Exported, type Job, schedulerName, sharesOf, trainerNumbers, yamlLines, yamlScalar } from "./job.ts";
 import { readme, sixteenBits } from "./readme.ts";
 
 export function axolotl(job: Job, context: RecipeContext): Exported {
-  // axolotl escapes the dots of its patterns itself.
-  const found = copyPattern(context, ".");
-  if (typeof found === "string") return { kind: "refused", reason: found };
+  const frozen = mask(context);
+  if (frozen.kind === "refused") return frozen;
   if (sharesOf(job) !== undefined)
     return { kind: "refused", reason: "axolotl mixes corpora by their sizes and takes no weights" };
   const text = [
@@ -32,10 +32,7 @@ export function axolotl(job: Job, context: RecipeContext): Exported {
       fp16: job.dtype === "f16",
       ...trainerNumbers(job),
     }),
-    "# Dots are literal: axolotl escapes them itself. Leave `adapter` unset.",
-    "unfrozen_parameters:",
-    `  - '${found.pattern}'`,
-    "",
+    frozen.text,
   ].join("\n");
   const command = "axolotl train train.yaml";
   return {
