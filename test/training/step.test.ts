@@ -5,6 +5,8 @@ import path from "node:path";
 import t from "tap";
 import { tinyLlama, writeTinyHf } from "../../fixtures/hf.ts";
 import { tinyOnnx, writeTinyOnnx } from "../../fixtures/onnx.ts";
+import { type Attributes, nodeOf } from "../../src/autodiff/message.ts";
+import { Tape } from "../../src/autodiff/tape.ts";
 import type { Batch } from "../../src/corpus/batch.ts";
 import type { ExpandError } from "../../src/errors.ts";
 import { openCheckpoint } from "../../src/formats/open.ts";
@@ -15,6 +17,7 @@ import { nodesIn } from "../../src/graph/walk.ts";
 import { findInstallation } from "../../src/runtime/installation.ts";
 import { loopGraph } from "../../src/training/step/loop-graph.ts";
 import { estimateMemory } from "../../src/training/step/memory.ts";
+import { narrowProducts } from "../../src/training/step/precision.ts";
 import { emitGradients, type Prepared, prepare } from "../../src/training/step/prepare.ts";
 import { bodiesOf, Sessions } from "../../src/training/step/sessions.ts";
 import { stepGraph } from "../../src/training/step/step-graph.ts";
@@ -448,6 +451,30 @@ for (const dtype of ["f16", "bf16"] as const) {
     },
   );
 }
+
+t.test("a product in 16 bits keeps its attributes; one that turns its batches stays in f32", async (t) => {
+  const fused = (output: string, attributes: Attributes) =>
+    nodeOf({ domain: "com.microsoft", opType: "FusedMatMul" }, ["x", "x"], [output], attributes);
+  const tape = new Tape({
+    ...{ opset: 23, domains: new Map([["com.microsoft", 1]]), files: new Map(), inputs: ["x"], outputs: ["y", "z"] },
+    ...{ initializers: new Map(), varying: new Set<string>() },
+    nodes: [fused("y", { alpha: { float: 0.5 }, transB: 1, transBatchA: 0 }), fused("z", { transBatchB: 1 })],
+    types: new Map(["x", "y", "z"].map((name) => [name, { type: OnnxType.FLOAT, shape: [2, 2, 2] }])),
+  });
+  narrowProducts(tape, OnnxType.FLOAT16);
+  const products = tape.nodes.filter(({ opType }) => opType === "FusedMatMul");
+  const types = products.map(({ output }) => tape.typeOf(output[0] ?? "").type);
+  t.same(types, [OnnxType.FLOAT16, OnnxType.FLOAT]);
+  const said = products.map(({ attribute }) => attribute.map(({ name, i, f }) => [name, Number(i) || f]));
+  t.same(said, [
+    [
+      ["alpha", 0.5],
+      ["transB", 1],
+      ["transBatchA", 0],
+    ],
+    [["transBatchB", 1]],
+  ]);
+});
 
 t.test("a frozen weight of 16 bits is read as it is stored", { skip }, async (t) => {
   await prepared(LLAMA, { dtype: "bf16" }, ({ forward }) => {
