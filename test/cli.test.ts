@@ -50,7 +50,9 @@ t.test("SOURCE OUT expands, writes plan, mask, manifest and proof, and reports i
   ]);
   t.equal(JSON.parse(fs.readFileSync(path.join(out, "config.json"), "utf8")).num_hidden_layers, 6);
   t.equal((await run("verify", path.join(fixtures, "llama"), out)).code, 0);
-  t.equal((await run("doctor", out)).code, 0);
+  const doctor = await run("doctor", out);
+  t.equal(doctor.code, 0);
+  t.match(doctor.out, "files: 1 file, 57 tensors, headers consistent");
 });
 
 t.test("a GGUF file becomes a GGUF file with its sidecars beside it", async (t) => {
@@ -240,6 +242,7 @@ t.test("wrong words give one line, a fix, and exit 2", async (t) => {
     ],
     [["plan", llama, "--ad", "1"], "Unknown argument: ad", "--help"],
     [["plan"], "plan takes <source>", "--help"],
+    [["plan", llama, "--color"], "Not enough arguments following: color", "--help"],
     [["delta", "apply", llama], "delta apply takes BASE DELTA OUT", "--help"],
     [
       ["delta", "extract", llama, "d.safetensors"],

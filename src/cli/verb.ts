@@ -44,7 +44,13 @@ export const COMMON_OPTIONS: Readonly<Record<string, Options>> = {
     describe: "One JSON object on stdout, everything else on stderr",
   },
   progress: { type: "boolean", default: true, group: "Common:", describe: "Show progress on stderr (--no-progress)" },
-  color: { choices: ["auto", "always", "never"], default: "auto", group: "Common:", describe: "Colours" },
+  color: {
+    choices: ["auto", "always", "never"],
+    requiresArg: true,
+    default: "auto",
+    group: "Common:",
+    describe: "Colours",
+  },
 };
 
 /** For verbs that read checkpoints. */

@@ -74,7 +74,7 @@ async function* checkpointChecks(location: string, signal: AbortSignal | undefin
     const opened = await openCheckpoint(location);
     return {
       value: opened,
-      detail: `${opened.shards.length} files, ${opened.tensors.size} tensors, headers consistent`,
+      detail: `${opened.shards.length} ${opened.shards.length === 1 ? "file" : "files"}, ${opened.tensors.size} tensors, headers consistent`,
     };
   });
   if (checkpoint === undefined) return checks;

@@ -111,7 +111,7 @@ function checkWarmup({ length, warmup: share }: Job, warmup: number | undefined)
   if (warmup === undefined || warmup < 1 || ("steps" in length && share <= 1)) return;
   const message =
     "steps" in length
-      ? `--warmup ${warmup} is more than the ${length.steps} steps of the run`
+      ? `--warmup ${warmup} is more than the ${length.steps} ${length.steps === 1 ? "step" : "steps"} of the run`
       : `--warmup ${warmup} is a number of steps, and how many an epoch has is not known here`;
   throw new ExpandError("usage", message, { fix: "Give a share of the steps, such as --warmup 0.06." });
 }
