@@ -413,5 +413,7 @@ t.test("nodes that no gradient passes stay fused", (t) => {
   t.equal(ops.filter((op) => op === "RMSNormalization").length, 1, "the one before the trainable weight");
   t.equal(ops[0], "RMSNormalization");
   t.equal(ops.filter((op) => op === "Sqrt").length, 2, "the others are taken apart");
+  const all = lower(tape).nodes.map(({ opType }) => opType);
+  t.notOk(all.includes("RMSNormalization"), "and the rest, when all are to be");
   t.end();
 });

@@ -115,8 +115,9 @@ function emitForward(
   { batch, context, device, dtype }: TrainerOptions,
 ): { readonly value: string; readonly loss: Loss } {
   feedParameters(tape, parameters);
+  lower(tape, inputsOf(parameters));
   // CUDA lacks kernels of some composites, which on the CPU are faster whole.
-  lower(tape, device === "cpu" ? inputsOf(parameters) : undefined);
+  if (device !== "cpu") lower(tape);
   if (dtype !== "f32") narrowProducts(tape, dtype === "f16" ? OnnxType.FLOAT16 : OnnxType.BFLOAT16);
   const labels = tape.input(LABELS, { type: OnnxType.INT64, shape: [batch, context] });
   const weight = tape.input(WEIGHT, { type: OnnxType.FLOAT, shape: [] });
