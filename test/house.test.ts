@@ -60,6 +60,21 @@ t.test("a folder imports only from rows below its own, never sideways and never 
   }
 });
 
+t.test("no file imports, even through others, a file that imports it; what is loaded on demand aside", async (t) => {
+  const imports = new Map(files.map((file) => [file.name, importsOf(file, "static")]));
+  const done = new Set<string>();
+  const circles: string[] = [];
+  const follow = (name: string, trail: readonly string[]): void => {
+    const begun = trail.indexOf(name);
+    if (begun >= 0) circles.push([...trail.slice(begun), name].join(" => "));
+    if (begun >= 0 || done.has(name)) return;
+    for (const target of imports.get(name) ?? []) follow(target, [...trail, name]);
+    done.add(name);
+  };
+  for (const { name } of files) follow(name, []);
+  t.same(circles, []);
+});
+
 t.test("yargs lives in cli/, and nothing but cli/ prints", async (t) => {
   for (const file of files.filter(({ name }) => topOf(name) !== "cli")) {
     t.notMatch(file.text, /from "yargs"/, `${file.name} does not import yargs`);
@@ -110,11 +125,12 @@ function rowOf(top: string): number {
 }
 
 /** Relative imports, dynamic ones included, as paths below src/. */
-function importsOf(file: SourceFile): string[] {
+function importsOf(file: SourceFile, kind: "static" | "any" = "any"): string[] {
   const found: string[] = [];
   visit(file.tree, (node) => {
     const isStatic = ts.isImportDeclaration(node) || ts.isExportDeclaration(node);
-    const isDynamic = ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword;
+    const isDynamic =
+      kind === "any" && ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword;
     const target = isStatic ? node.moduleSpecifier : isDynamic ? node.arguments[0] : undefined;
     if (target === undefined || !ts.isStringLiteral(target) || !target.text.startsWith(".")) return;
     found.push(path.posix.join(path.posix.dirname(file.name), target.text));

@@ -13,8 +13,11 @@ import {
   ValueInfoProtoSchema,
 } from "../graph/onnx.ts";
 import { readsOf } from "../graph/walk.ts";
+import type { Session } from "../runtime/runtime.ts";
 import type { Value, ValueType } from "../runtime/values.ts";
-import type { OpenModel } from "./specialize.ts";
+
+/** Opens a small model without external data. */
+export type OpenModel = (model: Uint8Array) => Promise<Session>;
 
 export interface Versions {
   readonly opset: number;

@@ -9,6 +9,7 @@ import {
   type NodeProto,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
+  type TensorProto,
   TensorShapeProto_DimensionSchema,
   TensorShapeProtoSchema,
   TypeProto_TensorSchema,
@@ -17,7 +18,6 @@ import {
   ValueInfoProtoSchema,
 } from "../graph/onnx.ts";
 import { domainOf, readsOf } from "../graph/walk.ts";
-import type { Tape } from "./tape.ts";
 import type { ValueType } from "./types/type.ts";
 
 /** A number is an INT where it is whole and no `{ float }` says otherwise. */
@@ -28,7 +28,19 @@ export type Attributes = Readonly<
 /** The oldest IR version whose readers must know opset 23. */
 const IR_VERSION = 11n;
 
-export function graphOf(tape: Tape, name: string): Graph {
+/** What of a tape becomes a model. */
+interface Recorded {
+  readonly opset: number;
+  readonly domains: ReadonlyMap<string, number>;
+  readonly files: Graph["files"];
+  readonly inputs: ReadonlySet<string>;
+  readonly outputs: ReadonlyMap<string, string>;
+  readonly initializers: ReadonlyMap<string, TensorProto>;
+  readonly nodes: readonly NodeProto[];
+  typeOf(value: string): ValueType;
+}
+
+export function graphOf(tape: Recorded, name: string): Graph {
   const needed = new Set(tape.outputs.values());
   const nodes: NodeProto[] = [];
   for (const node of [...tape.nodes].reverse()) {

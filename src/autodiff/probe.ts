@@ -3,9 +3,8 @@ import { ExpandError, quote } from "../errors.ts";
 import { nodeLabel } from "../graph/attributes.ts";
 import { create, type NodeProto, OnnxType, type TensorProto, ValueInfoProtoSchema } from "../graph/onnx.ts";
 import { readsOf } from "../graph/walk.ts";
-import { ONNX_TYPES, smallModel, type Versions } from "./evaluate.ts";
+import { ONNX_TYPES, type OpenModel, smallModel, type Versions } from "./evaluate.ts";
 import { valueInfo } from "./message.ts";
-import type { OpenModel } from "./specialize.ts";
 import type { ValueType } from "./types/type.ts";
 
 export interface Known extends Versions {

@@ -5,9 +5,8 @@ import { nodeLabel } from "../graph/attributes.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { NodeProto, TensorProto } from "../graph/onnx.ts";
 import { readsOf } from "../graph/walk.ts";
-import type { Session } from "../runtime/runtime.ts";
 import type { Values } from "../runtime/values.ts";
-import { evaluate } from "./evaluate.ts";
+import { evaluate, type OpenModel } from "./evaluate.ts";
 import { dataPaths } from "./frozen.ts";
 import { normalise } from "./normalise.ts";
 import { numbersIn } from "./numbers.ts";
@@ -17,8 +16,6 @@ import { Tape } from "./tape.ts";
 import { typesOf } from "./types/index.ts";
 import { NeedsConstant, type ValueType } from "./types/type.ts";
 
-export type OpenModel = (model: Uint8Array) => Promise<Session>;
-
 export interface SpecializeOptions {
   /** An example of every input; of those that vary, only type and shape count. */
   readonly feeds: Values;
@@ -26,7 +23,6 @@ export interface SpecializeOptions {
   readonly varying: ReadonlySet<string>;
   /** Outputs to keep. */
   readonly wanted: readonly string[];
-  /** Opens a small model without external data. */
   readonly open: OpenModel;
 }
 

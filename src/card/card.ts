@@ -1,10 +1,11 @@
 // The model card of an expanded checkpoint: what was inserted, what was proved, how to train it and make it again. Writes between its own
 // marks only; invents no licence and no origin.
 import { ExpandError } from "../errors.ts";
+import type { CardFacts } from "./facts.ts";
 import { CARRIED, frontValue, joinCard, splitCard, withoutKey, withTags, withValue } from "./front-matter.ts";
-import { type CardFacts, cardText } from "./sections.ts";
+import { cardText } from "./sections.ts";
 
-export type { CardFacts, CardRecipe, CardSource } from "./sections.ts";
+export type { CardFacts, CardRecipe, CardSource } from "./facts.ts";
 
 const BEGIN = "<!-- expand-checkpoint:begin (written by expand-checkpoint; text outside of these marks is kept) -->";
 const END = "<!-- expand-checkpoint:end -->";

@@ -3,8 +3,8 @@
 import { shellWord } from "../training/export/job.ts";
 import { bytesText, headline, trainedTexts } from "../verification/report/summary.ts";
 import { listed } from "../verification/report.ts";
+import type { CardFacts } from "./facts.ts";
 import { code, count, fenced, plain, table } from "./markdown.ts";
-import type { CardFacts } from "./sections.ts";
 
 export function trainingDone({ training, report, mask, files, alsoTrained = [] }: CardFacts): string[] {
   const trainable = report.trained?.trainable;

@@ -9,7 +9,6 @@ import type { RecipeName } from "../expansion/recipes/names.ts";
 import type { FilePlan, WrittenFile } from "../storage/file-plan.ts";
 import { claimOutput } from "../storage/output.ts";
 import type { WriteOptions } from "../storage/write.ts";
-import type { ExpandOptions } from "./expand.ts";
 import {
   companionFiles,
   jsonFile,
@@ -21,10 +20,33 @@ import {
   textFile,
   weightFiles,
 } from "./output.ts";
-import { type Prepared, prepare } from "./prepare.ts";
+import { type Prepared, type PrepareOptions, prepare } from "./prepare.ts";
 import { sourceRecord } from "./source-files.ts";
 import { refuseInsideSource, refuseSourceFiles } from "./source-guard.ts";
 import { understandCheckpoint } from "./understanding.ts";
+
+export interface ArrangeOptions extends PrepareOptions {
+  /** A directory, or a .gguf or .onnx file for a source of that format. Absent or empty, unless `force`. */
+  readonly output: string;
+  /** Replace files of the same names, and remove what an earlier run left that this one does not write. Other files stay. */
+  readonly force?: boolean;
+  /** Bytes; no file of weights is larger unless one tensor alone is. */
+  readonly shardSize?: number;
+  /** Hard-link files that are the same in source and output. */
+  readonly link?: boolean;
+  /** Writes past the page cache (O_DIRECT). Default: files from 64 MiB, where the system has them. */
+  readonly direct?: boolean;
+  /** Leave zeros as holes. Default true. */
+  readonly sparse?: boolean;
+  /** SHA-256 of every file into the manifest. Default true. */
+  readonly hash?: boolean;
+  /** Go on where an interrupted run of the same plan stopped. Default true. */
+  readonly resume?: boolean;
+  /** Trainers to write the mask for, besides mask.json. */
+  readonly masks?: readonly RecipeName[];
+  /** With `push`: each file of weights is written, sent and removed before the next one. The output keeps the other files. */
+  readonly stream?: boolean;
+}
 
 export interface Arrangement extends Prepared {
   readonly names: OutputNames;
@@ -45,7 +67,7 @@ export interface Arrangement extends Prepared {
 }
 
 /** Throws whatever opening, planning and laying out refuse, and "output" where there is no room for it. Writes nothing. */
-export async function* arrange(options: ExpandOptions): Run<Arrangement> {
+export async function* arrange(options: ArrangeOptions): Run<Arrangement> {
   const prepared = yield* prepare(options);
   const { checkpoint, plan, expansion } = prepared;
   const names = outputNames(checkpoint, options.output);
@@ -81,7 +103,7 @@ interface HandOver {
 async function handOver(
   { checkpoint, expansion, plan }: Prepared,
   names: OutputNames,
-  options: ExpandOptions,
+  options: ArrangeOptions,
 ): Promise<HandOver> {
   const { architecture: expanded } = await understandCheckpoint(expansion.checkpoint, plan.source.stack);
   const copies = plan.blocks.filter((block) => block.kind === "copy").map((block) => block.at);
@@ -100,7 +122,7 @@ async function handOver(
   return { mask, refused, sidecars };
 }
 
-function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ExpandOptions): WriteOptions {
+function writeOptions(checkpoint: Checkpoint, plan: Plan, options: ArrangeOptions): WriteOptions {
   const sources = [...checkpoint.shards.map((shard) => shard.source), ...checkpoint.assets.values()];
   const wish = [options.shardSize ?? null, options.hash ?? true, options.masks ?? []];
   const identity = sources.map((source) => [source.name, source.identity]);

@@ -10,20 +10,15 @@ import type { Run, RunOptions } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
 import { VERSION } from "../version.ts";
 import { type ManifestEntry, readManifest } from "./output.ts";
-import { runtimeChecks } from "./runtime-checks.ts";
+import { type DoctorCheck, runtimeChecks } from "./runtime-checks.ts";
+
+export type { DoctorCheck } from "./runtime-checks.ts";
+
 import { understandCheckpoint } from "./understanding.ts";
 
 export interface DoctorOptions extends RunOptions {
   /** A checkpoint to examine; absent: the environment. */
   readonly checkpoint?: string;
-}
-
-export interface DoctorCheck {
-  readonly name: string;
-  readonly status: "ok" | "note" | "broken";
-  readonly detail: string;
-  /** What to do, for "broken" and some notes. */
-  readonly fix?: string;
 }
 
 export interface DoctorReport {

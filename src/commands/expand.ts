@@ -12,41 +12,20 @@ import { openCheckpoint } from "../formats/open.ts";
 import type { WrittenFile } from "../storage/file-plan.ts";
 import { writeFiles } from "../storage/write.ts";
 import type { VerificationReport } from "../verification/report.ts";
-import { arrange } from "./arrangement.ts";
+import { type ArrangeOptions, arrange } from "./arrangement.ts";
 import { type OutputNames, openingPath, removeStale } from "./output.ts";
-import type { PrepareOptions } from "./prepare.ts";
 import type { Prover, ProverOptions } from "./prover.ts";
 import type { PushReport, PushTarget } from "./push.ts";
 
 export type { VerificationReport } from "../verification/report.ts";
 
-export interface ExpandOptions extends PrepareOptions {
-  /** A directory, or a .gguf or .onnx file for a source of that format. Absent or empty, unless `force`. */
-  readonly output: string;
-  /** Replace files of the same names, and remove what an earlier run left that this one does not write. Other files stay. */
-  readonly force?: boolean;
-  /** Bytes; no file of weights is larger unless one tensor alone is. */
-  readonly shardSize?: number;
-  /** Hard-link files that are the same in source and output. */
-  readonly link?: boolean;
-  /** Writes past the page cache (O_DIRECT). Default: files from 64 MiB, where the system has them. */
-  readonly direct?: boolean;
-  /** Leave zeros as holes. Default true. */
-  readonly sparse?: boolean;
-  /** SHA-256 of every file into the manifest. Default true. */
-  readonly hash?: boolean;
-  /** Go on where an interrupted run of the same plan stopped. Default true. */
-  readonly resume?: boolean;
-  /** Trainers to write the mask for, besides mask.json. */
-  readonly masks?: readonly RecipeName[];
+export interface ExpandOptions extends ArrangeOptions {
   /** "structure": by bytes. "full": by bytes and by running both models. Default "structure". */
   readonly verify?: "structure" | "full" | "none";
   /** Where and on what models run, for "full". */
   readonly numbers?: Pick<ProverOptions, "device" | "samples" | "tokens" | "seed" | "tolerance" | "threads">;
   /** Publish what was written, once it is proved. */
   readonly push?: PushTarget;
-  /** With `push`: each file of weights is written, sent and removed before the next one. The output keeps the other files. */
-  readonly stream?: boolean;
 }
 
 export interface ExpandReport {

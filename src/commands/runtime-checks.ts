@@ -3,7 +3,14 @@ import { ExpandError } from "../errors.ts";
 import { findInstallation } from "../runtime/installation.ts";
 import type { Device } from "../runtime/protocol.ts";
 import { openRuntime } from "../runtime/runtime.ts";
-import type { DoctorCheck } from "./doctor.ts";
+
+export interface DoctorCheck {
+  readonly name: string;
+  readonly status: "ok" | "note" | "broken";
+  readonly detail: string;
+  /** What to do, for "broken" and some notes. */
+  readonly fix?: string;
+}
 
 /** `from` is the file whose view of node_modules counts. Default: this package's. */
 export async function runtimeChecks(from?: string): Promise<readonly DoctorCheck[]> {

@@ -1,19 +1,8 @@
-// What every rule sees: the source's settings and blocks, and the layout that was asked for.
+// What rules share: counts, lists and edits as a layout needs them, and the refusal of one.
 import { ExpandError } from "../../errors.ts";
 import type { ConfigEdit } from "../architecture.ts";
-import type { Layout } from "../layout.ts";
-import type { GgufFamily } from "./family.ts";
+import type { Expanding } from "./family.ts";
 import type { Settings } from "./settings.ts";
-
-export interface Expanding {
-  readonly settings: Settings;
-  readonly family: GgufFamily;
-  readonly layout: Layout;
-  /** Blocks of the source's residual stack: multi-token-prediction blocks are not counted. */
-  readonly blocks: number;
-  /** Multi-token-prediction blocks that the settings count after them. */
-  readonly tail: number;
-}
 
 /** `<a>.block_count` of the source. */
 export function countBefore({ blocks, tail }: Pick<Expanding, "blocks" | "tail">): number {

@@ -1,6 +1,6 @@
 // What the record of a GGUF architecture says. Types only: the records are in families/, what they cause is in rules/.
 import type { ConfigEdit } from "../architecture.ts";
-import type { Expanding } from "./expanding.ts";
+import type { Layout } from "../layout.ts";
 import type { Settings } from "./settings.ts";
 
 /** Which blocks slide when `attention.sliding_window_pattern` is absent or holds one number, the period. */
@@ -22,6 +22,17 @@ export interface GroupRule {
   readonly copySize?: (settings: Settings) => number;
   /** Blocks without position encoding. */
   readonly noRope: (index: number, settings: Settings) => boolean;
+}
+
+/** What every rule sees: the source's settings and blocks, and the layout that was asked for. */
+export interface Expanding {
+  readonly settings: Settings;
+  readonly family: GgufFamily;
+  readonly layout: Layout;
+  /** Blocks of the source's residual stack: multi-token-prediction blocks are not counted. */
+  readonly blocks: number;
+  /** Multi-token-prediction blocks that the settings count after them. */
+  readonly tail: number;
 }
 
 /** Settings that a layout needs. Throws "plan" when the layout would change an original. */

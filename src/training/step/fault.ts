@@ -4,10 +4,10 @@ import type { Value } from "../../runtime/values.ts";
 import { decodeTensor } from "../../tensor/decode.ts";
 import { isPlainFloat } from "../../tensor/dtype.ts";
 import { sumOfSquares } from "../optimizer/adamw.ts";
+import type { Fault } from "./contract.ts";
 import { BlockGradients } from "./offload.ts";
 import type { Prepared } from "./prepare.ts";
 import type { Segment } from "./segments.ts";
-import type { Fault } from "./trainer.ts";
 
 /** Undefined when every piece is finite, and for a model that cannot be cut. */
 export async function firstFault(prepared: Prepared, batches: readonly Batch[]): Promise<Fault | undefined> {

@@ -5,28 +5,14 @@ import { ExpandError, quote } from "../../errors.ts";
 import { coefficientsOf, sumOfSquares, updateTensor } from "../optimizer/adamw.ts";
 import { clipFactor } from "../optimizer/clipping.ts";
 import { nextScale } from "../optimizer/scale.ts";
+import type { GradientSource, Gradients, StepResult } from "./contract.ts";
 import { countedIn, countedInAll } from "./feeds.ts";
 import { LayoutTrainer, NOTHING } from "./layout.ts";
 import type { Part } from "./parameters.ts";
 import type { Prepared } from "./prepare.ts";
-import type { StepResult } from "./trainer.ts";
 
 /** Values that are updated without a pause. */
 const BETWEEN_PAUSES = 2 ** 25;
-
-/** Of the batches of one step, each position weighted alike. */
-export interface Gradients {
-  /** Losses added up, not weighted. */
-  readonly loss: number;
-  /** By the input of the part. */
-  readonly byInput: ReadonlyMap<string, Float32Array>;
-}
-
-export interface GradientSource {
-  gradients(batches: readonly Batch[], weight: number): Promise<Gradients>;
-  /** Sum of losses, with the weights of now; absent: the whole forward graph gives it. */
-  loss?(batch: Batch): Promise<number>;
-}
 
 export class HostTrainer extends LayoutTrainer {
   readonly #source: GradientSource;

@@ -2,11 +2,11 @@
 import type { Batch } from "../../corpus/batch.ts";
 import { throwIfAborted } from "../../errors.ts";
 import { SCALE_START, type ScaleState } from "../optimizer/scale.ts";
+import type { Fault, StepResult, Trainer, TrainerState } from "./contract.ts";
 import { firstFault } from "./fault.ts";
 import { countedIn, feedsOf, scalarIn } from "./feeds.ts";
 import { LOSS, type Prepared } from "./prepare.ts";
 import { KINDS } from "./store.ts";
-import type { Fault, StepResult, Trainer, TrainerState } from "./trainer.ts";
 
 export abstract class LayoutTrainer implements Trainer {
   readonly parameters: Trainer["parameters"];

@@ -3,7 +3,7 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { JsonValue } from "../../json.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import type { TensorRef } from "../../tensor/reference.ts";
-import type { TrainerOptions } from "./trainer.ts";
+import type { TrainerOptions } from "./contract.ts";
 
 /** Bytes. */
 export interface MemoryEstimate {

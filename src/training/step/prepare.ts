@@ -7,6 +7,7 @@ import { ExpandError, quote, throwIfAborted } from "../../errors.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { encodeModel, OnnxType } from "../../graph/onnx.ts";
 import { openRuntime, type Runtime, type Session } from "../../runtime/runtime.ts";
+import type { TrainerOptions } from "./contract.ts";
 import { cutsOf } from "./cuts.ts";
 import { placeWeights } from "./files.ts";
 import { forwardOf } from "./forward.ts";
@@ -15,7 +16,6 @@ import { feedParameters, type Parameter, parametersOf } from "./parameters.ts";
 import { narrowProducts } from "./precision.ts";
 import { type SessionOptions, Sessions } from "./sessions.ts";
 import { Store } from "./store.ts";
-import type { TrainerOptions } from "./trainer.ts";
 
 /** Inputs of our own. The weight is 1 / (counted tokens of the step), times the loss scale. */
 export const LABELS = "training/labels";

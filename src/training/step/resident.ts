@@ -6,13 +6,13 @@ import type { Session } from "../../runtime/runtime.ts";
 import type { Value, Values } from "../../runtime/values.ts";
 import { coefficientsOf } from "../optimizer/adamw.ts";
 import { nextScale } from "../optimizer/scale.ts";
+import type { StepResult } from "./contract.ts";
 import { countedInAll, idsValue, scalar, scalarIn } from "./feeds.ts";
 import { LayoutTrainer, NOTHING } from "./layout.ts";
 import { LOOP, loopGraph, SCALES, startOf, stepsOf } from "./loop-graph.ts";
 import type { Prepared } from "./prepare.ts";
 import { LOSSES, momentOf, NORM, nextOf, SQUARES, STEP, stepGraph } from "./step-graph.ts";
 import { floatsIn, KINDS, type Kind } from "./store.ts";
-import type { StepResult } from "./trainer.ts";
 
 /** What a step gave, wherever it ran. */
 interface Given {

@@ -1,8 +1,8 @@
 // Gradients of the whole model by one graph: one run a micro-batch, its gradients added up.
 import type { Batch } from "../../corpus/batch.ts";
 import type { Graph } from "../../graph/graph.ts";
+import type { GradientSource, Gradients } from "./contract.ts";
 import { feedsOf, scalarIn } from "./feeds.ts";
-import type { GradientSource, Gradients } from "./host.ts";
 import { emitGradients, LOSS, type Prepared } from "./prepare.ts";
 import { floatsIn } from "./store.ts";
 

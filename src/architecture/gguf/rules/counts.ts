@@ -1,6 +1,6 @@
 // How many blocks there are, and where the first one stands. Numbers only; lists are in lists.ts.
-import { countAfter, countBefore, type Expanding, edit, refuseLayout } from "../expanding.ts";
-import type { RuleResult } from "../family.ts";
+import { countAfter, countBefore, edit, refuseLayout } from "../expanding.ts";
+import type { Expanding, RuleResult } from "../family.ts";
 
 /** LLAMA_MAX_LAYERS of llama.cpp v0.5.0. */
 export const MAX_BLOCKS = 512;

@@ -1,6 +1,6 @@
 // What the reader decides by a block's index and no setting can say: originals must keep their place in the group.
-import { type Expanding, refuseLayout } from "../expanding.ts";
-import type { RuleResult } from "../family.ts";
+import { refuseLayout } from "../expanding.ts";
+import type { Expanding, RuleResult } from "../family.ts";
 
 export function alignedGroups({ settings, family, layout }: Expanding): RuleResult {
   const { group } = family;

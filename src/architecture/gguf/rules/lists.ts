@@ -1,8 +1,8 @@
 // Settings that have one element per block. The list of keys is explicit: a length alone proves nothing.
 import { ExpandError } from "../../../errors.ts";
 import type { JsonValue } from "../../../json.ts";
-import { countBefore, type Expanding, edit, rearranged, refuseLayout } from "../expanding.ts";
-import type { RuleResult } from "../family.ts";
+import { countBefore, edit, rearranged, refuseLayout } from "../expanding.ts";
+import type { Expanding, RuleResult } from "../family.ts";
 import { RECURRENT_KEY, WINDOW_KEY } from "../patterns.ts";
 import type { Settings } from "../settings.ts";
 

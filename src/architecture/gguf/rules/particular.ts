@@ -1,6 +1,6 @@
 // Rules of single architectures, each with its place in llama.cpp v0.5.0.
-import { type Expanding, edit, refuseLayout } from "../expanding.ts";
-import type { Rule, RuleResult } from "../family.ts";
+import { edit, refuseLayout } from "../expanding.ts";
+import type { Expanding, Rule, RuleResult } from "../family.ts";
 
 /** minicpm.cpp: without the key every branch is scaled by 1.4 / sqrt(block count). */
 export function writeResidualScale({ settings, blocks }: Expanding): RuleResult {

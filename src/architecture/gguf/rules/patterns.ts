@@ -1,6 +1,6 @@
 // Patterns by index, written out as lists when a layout breaks them. Whole periods are left as they are: every reader understands them.
-import { type Expanding, edit, rearranged } from "../expanding.ts";
-import type { RuleResult } from "../family.ts";
+import { edit, rearranged } from "../expanding.ts";
+import type { Expanding, RuleResult } from "../family.ts";
 import { type IndexPattern, RECURRENT_KEY, recurrentPattern, WINDOW_KEY, windowPattern, written } from "../patterns.ts";
 
 export function slidingWindows(expanding: Expanding): RuleResult {
