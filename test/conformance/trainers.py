@@ -4,7 +4,7 @@
     python trainers.py WORK
 
 accelerate runs with two processes on the CPU, in this Python. ms-swift and axolotl run in environments of their own, made in WORK, where they
-install. What each README says to do with the result is done.
+install, with this Python's torch. What each README says to do with the result is done.
 One line per case: "ok TITLE" or "not ok TITLE: WHY"; the exit status is 1 if any failed.
 """
 
@@ -13,6 +13,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from safetensors import safe_open
@@ -20,6 +21,7 @@ from safetensors import safe_open
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 STORIES = ROOT.parent / "shared" / "data" / "stories260K" / "hf"
+PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 SWIFT = ["ms-swift==4.6.0"]
 # Without the parts of it that serve clouds and GPUs: none of them is met on the way.
 AXOLOTL = ["--no-deps", "axolotl==0.19.0"]
@@ -109,10 +111,12 @@ def axolotl(expanded, work, text, environment):
 
 
 def installed(work, name, *steps):
-    """An environment of its own, or None where it cannot be had."""
+    """An environment on top of this Python's packages (torch is large), or None where it cannot be had."""
     environment = work / f"{name}-environment"
     try:
         run([sys.executable, "-m", "venv", environment])
+        own = run([environment / "bin" / "python", "-c", PACKAGES]).strip()
+        (Path(own) / "below.pth").write_text(sysconfig.get_path("purelib"))
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         for packages in steps:
             run([*pip, *packages])
@@ -131,10 +135,10 @@ def main():
     expand_checkpoint("expand", source, expanded, "--add", 2)
     text = corpus(work)
     cases = [("accelerate, two processes: only the copies change", lambda: accelerate(expanded, work, text))]
-    swift = installed(work, "ms-swift", ["torch==2.13.0", *SWIFT])
+    swift = installed(work, "ms-swift", SWIFT)
     if swift is not None:
         cases.append(("ms-swift: only the copies change", lambda: ms_swift(expanded, work, text, swift)))
-    other = installed(work, "axolotl", ["torch==2.13.0", *AXOLOTL_NEEDS], AXOLOTL)
+    other = installed(work, "axolotl", AXOLOTL_NEEDS, AXOLOTL)
     if other is not None:
         cases.append(("axolotl: only the copies change", lambda: axolotl(expanded, work, text, other)))
     failed = 0
