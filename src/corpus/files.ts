@@ -15,6 +15,7 @@ const KINDS: Readonly<Record<string, Open>> = {
   ".parquet": async (source, field) => (await import("./parquet.ts")).openParquet(source, field),
 };
 const KNOWN = ".txt, .jsonl or .parquet";
+const PACKED = /\.(?:gz|zst|bz2|xz|zip)$/i;
 
 /** Throws "input" when there is nothing to read, naming what was expected. */
 export async function openFiles(where: string, field: string | undefined): Promise<readonly TextFile[]> {
@@ -33,8 +34,10 @@ export async function openFiles(where: string, field: string | undefined): Promi
 
 async function openFile(file: string, field: string | undefined): Promise<TextFile> {
   const open = kindOf(file);
-  if (open === undefined)
-    throw new ExpandError("input", `is not a ${KNOWN} file`, { at: file, fix: `Give a ${KNOWN} file.` });
+  if (open === undefined) {
+    const fix = PACKED.test(file) ? "Unpack it first." : `Give a ${KNOWN} file.`;
+    throw new ExpandError("input", `is not a ${KNOWN} file`, { at: file, fix });
+  }
   return open(fileSource(path.resolve(file), file), field);
 }
 

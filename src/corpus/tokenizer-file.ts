@@ -32,6 +32,14 @@ export async function parseTokenizerFile(source: ByteSource): Promise<TokenizerF
   throw new ExpandError("damaged", "is not a JSON object", { at: source.name, fix: FIX });
 }
 
+/** Throws "damaged" for other JSON, such as a model's config.json. */
+export function checkTokenizerFile({ model }: Json, at: string): void {
+  const vocab = typeof model === "object" && model !== null ? (model as Json).vocab : undefined;
+  if (typeof vocab === "object" && vocab !== null) return;
+  const fix = "Give the model's tokenizer.json, or download it again.";
+  throw new ExpandError("damaged", "is no tokenizer: it has no model with a vocabulary", { at, fix });
+}
+
 /** Of a vocabulary with scores, which no other model has. */
 export function unigramOf({ json, text }: TokenizerFile): Unigram | undefined {
   const { vocab, unk_id, byte_fallback } = json.model as Json;

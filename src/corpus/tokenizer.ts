@@ -4,6 +4,7 @@ import { ExpandError, quote } from "../errors.ts";
 import type { ByteSource } from "../tensor/source.ts";
 import { valueDigest } from "./digest.ts";
 import {
+  checkTokenizerFile,
   marksOf,
   parseTokenizerFile,
   type TokenizerFile,
@@ -58,6 +59,7 @@ export async function tokenizerAmong(assets: ReadonlyMap<string, ByteSource>, wh
 export async function openTokenizer({ tokenizer, config }: TokenizerSources): Promise<Tokenizer> {
   const { name } = tokenizer;
   const file = await parseTokenizerFile(tokenizer);
+  checkTokenizerFile(file.json, name);
   const settings = config === undefined ? {} : (await parseTokenizerFile(config)).json;
   const library = await libraryFor(file, name);
   const { own, all } = vocabulariesOf(file.json, name);

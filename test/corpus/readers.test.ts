@@ -365,6 +365,11 @@ t.test("what is no corpus is refused by its name", async (t) => {
     message: `${at("a.csv")}: is not a .txt, .jsonl or .parquet file`,
     fix: "Give a .txt, .jsonl or .parquet file.",
   });
+  fs.writeFileSync(at("a.jsonl.gz"), "x");
+  await t.rejects(openFiles(at("a.jsonl.gz"), undefined), {
+    message: `${at("a.jsonl.gz")}: is not a .txt, .jsonl or .parquet file`,
+    fix: "Unpack it first.",
+  });
   await t.rejects(openFiles(at("empty"), undefined), {
     message: `${at("empty")}: holds no .txt, .jsonl or .parquet file`,
   });

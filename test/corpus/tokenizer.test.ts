@@ -339,7 +339,6 @@ t.test("ids decode to their text", async (t) => {
 
 t.test("a tokenizer that would be computed otherwise than where it was trained is refused", async (t) => {
   const refused: readonly (readonly [file: Json, reason: string])[] = [
-    [{}, "has no model"],
     [{ model: { type: "Other", vocab: {} } }, 'has a model of type "Other"'],
     [{ model: { ...LETTERS, dropout: 0.1 } }, "drops merges at random"],
     [{ model: { ...LETTERS, continuing_subword_prefix: "##" } }, "marks what continues a word by a prefix"],
@@ -381,6 +380,13 @@ t.test("what is no tokenizer at all is refused, and one that is not there with w
   const opened = (text: string) => openTokenizer({ tokenizer: memorySource("tokenizer.json", Buffer.from(text)) });
   await t.rejects(opened("{"), { ...damaged, message: "tokenizer.json: is not JSON" });
   await t.rejects(opened("[]"), { ...damaged, message: "tokenizer.json: is not a JSON object" });
+  for (const other of [{}, { model_type: "gpt2" }, { model: null }, { model: {} }, { model: { vocab: null } }]) {
+    await t.rejects(opened(JSON.stringify(other)), {
+      tag: "damaged",
+      message: "tokenizer.json: is no tokenizer: it has no model with a vocabulary",
+      fix: "Give the model's tokenizer.json, or download it again.",
+    });
+  }
   for (const id of ["1", 1.5, -1, 2 ** 31, {}]) {
     const message = `tokenizer.json: token "a" has the id ${JSON.stringify(id)}, not a whole number`;
     await t.rejects(open({ model: bpe({ b: 0, a: id }, []) }), { ...damaged, message });
