@@ -108,6 +108,9 @@ export function cutOf(options: RecipeOptions, longest: number | undefined): Cut 
   return { batch, accumulate, context, seed };
 }
 
+const isShare = (value: number): boolean => value >= 0 && value < 1;
+const isCount = (value: number): boolean => Number.isSafeInteger(value) && value > 0;
+
 type Bound = readonly [option: keyof RecipeOptions, flag: string, bound: string, holds: (value: number) => boolean];
 
 const BOUNDS: readonly Bound[] = [
@@ -115,7 +118,7 @@ const BOUNDS: readonly Bound[] = [
   ["rate", "--lr", "above 0", (value) => value > 0 && value < Number.POSITIVE_INFINITY],
   ["decay", "--decay", "from 0 up", (value) => value >= 0 && value < Number.POSITIVE_INFINITY],
   ["clip", "--clip", "from 0 up", (value) => value >= 0],
-  ["warmup", "--warmup", "from 0 up", (value) => value >= 0],
+  ["warmup", "--warmup", "a share below 1 or a whole number", (value) => isShare(value) || isCount(value)],
   // 0 would make no number of a weight that has never had a gradient: 0 / (0 + 0).
   ["epsilon", "--epsilon", "above 0", (value) => value > 0],
   ["beta1", "--beta1", "from 0 up and below 1", (value) => value >= 0 && value < 1],

@@ -457,7 +457,9 @@ t.test("numbers that nothing can be trained with are refused", async (t) => {
     [{ rate: Number.POSITIVE_INFINITY }, "--lr must be above 0, not Infinity"],
     [{ decay: -0.1 }, "--decay must be from 0 up, not -0.1"],
     [{ clip: -1 }, "--clip must be from 0 up, not -1"],
-    [{ warmup: Number.NaN }, "--warmup must be from 0 up, not NaN"],
+    [{ warmup: Number.NaN }, "--warmup must be a share below 1 or a whole number, not NaN"],
+    [{ warmup: 1.5 }, "--warmup must be a share below 1 or a whole number, not 1.5"],
+    [{ warmup: -0.1 }, "--warmup must be a share below 1 or a whole number, not -0.1"],
     [{ epsilon: 0 }, "--epsilon must be above 0, not 0"],
   ] as const) {
     const error = await failure((async () => checkRecipe(options))());
