@@ -18,6 +18,7 @@ interface Member {
   readonly node: Node;
 }
 
+const FIX = "Correct the file, or take it again from where it came.";
 /** Deeper nesting than any model file needs; keeps the parser's recursion bounded. */
 const MAX_DEPTH = 128;
 /** A quarter of a million tensors in a safetensors header; keeps a hostile 100 MB of "1,1,1" from taking tens of GB. */
@@ -152,7 +153,7 @@ function decodeUtf8(name: string, data: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(data);
   } catch (error) {
-    throw new ExpandError("damaged", "is not UTF-8 text", { at: name, cause: error });
+    throw new ExpandError("damaged", "is not UTF-8 text", { at: name, fix: FIX, cause: error });
   }
 }
 
@@ -261,7 +262,10 @@ class Parser {
     this.#match(SPACE);
     if (!this.#take(":")) this.#fail('":"');
     if (members.has(key)) {
-      throw new ExpandError("damaged", `has the key ${JSON.stringify(key.slice(0, 200))} twice`, { at: this.#name });
+      throw new ExpandError("damaged", `has the key ${JSON.stringify(key.slice(0, 200))} twice`, {
+        at: this.#name,
+        fix: FIX,
+      });
     }
     members.set(key, { keyStart, node: this.#value(depth + 1) });
   }
@@ -290,6 +294,7 @@ class Parser {
     const found = this.#at < this.#text.length ? JSON.stringify(this.#text.slice(this.#at, this.#at + 12)) : "the end";
     throw new ExpandError("damaged", `is not JSON: line ${line}: expected ${expected}, found ${found}`, {
       at: this.#name,
+      fix: FIX,
     });
   }
 }

@@ -18,7 +18,7 @@ function refusal(text: string | Uint8Array): string {
   try {
     JsonDocument.parse("c.json", text);
   } catch (error) {
-    if (error instanceof ExpandError) return `${error.tag}: ${error.message}`;
+    if (error instanceof ExpandError) return `${error.tag}: ${error.message} / ${error.fix}`;
     throw error;
   }
   return "not refused";
@@ -72,7 +72,7 @@ t.test("what is not JSON is refused with its line", async (t) => {
     [Uint8Array.of(0x22, 0xff, 0x22), "is not UTF-8 text"],
   ];
   for (const [text, message] of rows) {
-    t.equal(refusal(text), `damaged: c.json: ${message}`);
+    t.equal(refusal(text), `damaged: c.json: ${message} / Correct the file, or take it again from where it came.`);
   }
   t.match(refusal("[".repeat(100_000)), "expected at most 128 levels", "deep nesting does not overflow the stack");
 });

@@ -81,7 +81,7 @@ export function parseMask(
   throw new ExpandError(
     "input",
     `expected "schema": "${MASK_SCHEMA}" and a list of blocks, found ${JSON.stringify(mask.schema ?? null)}`,
-    { at: name, fix: "Name the copies with --blocks, or remove the file." },
+    { at: name, fix: "Make it again with expand-checkpoint mask --blocks, or remove the file." },
   );
 }
 

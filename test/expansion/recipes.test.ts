@@ -260,7 +260,7 @@ t.test("a saved mask tells the copies again", async (t) => {
       [
         "input",
         `mask.json: expected "schema": "expand-checkpoint/mask/1" and a list of blocks, found ${found}`,
-        "Name the copies with --blocks, or remove the file.",
+        "Make it again with expand-checkpoint mask --blocks, or remove the file.",
       ],
     );
   }

@@ -47,22 +47,22 @@ export const REFUSALS: readonly (readonly [string, Uint8Array, string])[] = [
   [
     "has a header that is not UTF-8",
     safetensorsFile('{"\xff":1}').map((byte) => (byte === 0xc3 || byte === 0xbf ? 0xff : byte)),
-    "damaged: x.safetensors header: is not UTF-8 text / undefined",
+    "damaged: x.safetensors header: is not UTF-8 text / Correct the file, or take it again from where it came.",
   ],
   [
     "has a header that is not JSON",
     safetensorsFile('{"a":}'),
-    'damaged: x.safetensors header: is not JSON: line 1: expected a value, found "}" / undefined',
+    'damaged: x.safetensors header: is not JSON: line 1: expected a value, found "}" / Correct the file, or take it again from where it came.',
   ],
   [
     "has text behind its header's object",
     safetensorsFile("{}\0"),
-    'damaged: x.safetensors header: is not JSON: line 1: expected the end of the file, found "\\u0000" / undefined',
+    'damaged: x.safetensors header: is not JSON: line 1: expected the end of the file, found "\\u0000" / Correct the file, or take it again from where it came.',
   ],
   [
     "has one name twice",
     safetensorsFile(`{"a":${JSON.stringify(shaped(0, 1))},"a":${JSON.stringify(shaped(1, 2))}}`, Buffer.alloc(2)),
-    'damaged: x.safetensors header: has the key "a" twice / undefined',
+    'damaged: x.safetensors header: has the key "a" twice / Correct the file, or take it again from where it came.',
   ],
   [
     "has metadata that is a list",

@@ -46,7 +46,7 @@ t.test("a header of 4 MB is read, and so is a name of 12 MB; two million values 
   const list = `{"a":[${"0,".repeat(2_000_000)}0]}`;
   t.equal(
     await refusal(open(safetensorsFile(list))),
-    'damaged: x.safetensors header: is not JSON: line 1: expected at most 2000000 values, found "0,0,0]}" / undefined',
+    'damaged: x.safetensors header: is not JSON: line 1: expected at most 2000000 values, found "0,0,0]}" / Correct the file, or take it again from where it came.',
   );
 });
 
