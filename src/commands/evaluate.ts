@@ -2,7 +2,7 @@
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import type { Tokenizer } from "../corpus/tokenizer.ts";
 import { ExpandError } from "../errors.ts";
-import { measure, type Subject } from "../evaluation/measure.ts";
+import { checkContext, measure, type Subject } from "../evaluation/measure.ts";
 import { EVALUATION_SCHEMA, type EvaluatedModel, type EvaluationReport } from "../evaluation/report.ts";
 import { type NamedCorpus, readText, type Text, type TextOptions } from "../evaluation/text.ts";
 import type { Run, RunOptions } from "../events.ts";
@@ -102,10 +102,12 @@ function chosen({ models, corpora, base, tokens, context }: EvaluateOptions) {
   return { locations, base: base === undefined ? 0 : locations.indexOf(base) };
 }
 
-/** No more than every model was made for, unless it is asked for: `measure` then names the model that it is too much for. */
+/** No more than every model was made for. Throws "usage" where more is asked for, before any model runs. */
 function contextFor(checkpoints: readonly Checkpoint[], wished: number | undefined): number {
-  if (wished !== undefined) return wished;
-  return Math.min(DEFAULT_CONTEXT, ...checkpoints.map((each) => modelLimits(each).context ?? DEFAULT_CONTEXT));
+  const limits = checkpoints.map((each) => modelLimits(each).context);
+  if (wished === undefined) return Math.min(DEFAULT_CONTEXT, ...limits.map((each) => each ?? DEFAULT_CONTEXT));
+  for (const [at, limit] of limits.entries()) checkContext(limit, wished, checkpoints[at]?.location ?? "");
+  return wished;
 }
 
 /** Models with the same tokenizer share one text, and only they are compared token by token; others read as far as the base does. */
@@ -119,10 +121,13 @@ async function subjectsOf(
   const tokenizers: Tokenizer[] = [];
   for (const checkpoint of checkpoints) tokenizers.push(await tokenizerOf(checkpoint, given));
   const texts = new Map<string, Text>();
-  const textFor = async (tokenizer: Tokenizer | undefined, until: TextOptions["until"]): Promise<Text> => {
-    if (tokenizer === undefined) throw new ExpandError("bug", "a model has no tokenizer");
-    const text = texts.get(tokenizer.digest) ?? (await readText(tokenizer, corpora, { ...order, until }));
-    texts.set(tokenizer.digest, text);
+  const textFor = async (own: Tokenizer | undefined, until: TextOptions["until"]): Promise<Text> => {
+    if (own === undefined) throw new ExpandError("bug", "a model has no tokenizer");
+    // What one of the models does not know is refused before any of them reads it.
+    const shared = tokenizers.filter(({ digest }) => digest === own.digest);
+    const narrowest = shared.reduce((least, each) => (each.vocabulary < least.vocabulary ? each : least));
+    const text = texts.get(own.digest) ?? (await readText(narrowest, corpora, { ...order, until }));
+    texts.set(own.digest, text);
     return text;
   };
   const { bytes } = await textFor(tokenizers[base], { tokens });

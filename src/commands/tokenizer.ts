@@ -15,7 +15,7 @@ export async function tokenizerOf(checkpoint: Checkpoint, given: string | undefi
   const assets = given === undefined ? checkpoint.assets : filesAt(given);
   const tokenizer = await tokenizerAmong(assets, checkpoint.location);
   const { vocabulary } = modelLimits(checkpoint);
-  return vocabulary === undefined ? tokenizer : tokenizerWithin(tokenizer, vocabulary, given ?? checkpoint.location);
+  return vocabulary === undefined ? tokenizer : tokenizerWithin(tokenizer, vocabulary, checkpoint.location);
 }
 
 function filesAt(given: string): ReadonlyMap<string, ByteSource> {

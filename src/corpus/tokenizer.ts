@@ -15,7 +15,7 @@ import {
 import { exactTokenizer } from "./tokenizer-parts.ts";
 
 export interface Tokenizer {
-  /** One more than the largest id. */
+  /** One more than the largest id that a text may become. */
   readonly vocabulary: number;
   /** The same, of the model's own tokens: those that were only added may have no place in the model, where no text has them (a pad token). */
   readonly ownVocabulary: number;
@@ -102,12 +102,12 @@ export function tokenizerWithin(tokenizer: Tokenizer, known: number, at: string)
     const beyond = ids.find((id) => id >= known);
     if (beyond === undefined) return ids;
     const name = quote(tokenizer.decode([beyond]));
-    throw new ExpandError("input", `holds ${name}, which is token ${beyond}, and the model's last is ${known - 1}`, {
+    throw new ExpandError("input", `holds ${name}, which is token ${beyond}, and the last of ${at} is ${known - 1}`, {
       at: where,
       fix: `Remove ${name} from the text.`,
     });
   };
-  return { ...tokenizer, encode };
+  return { ...tokenizer, vocabulary: known, encode };
 }
 
 /** The library's own, with the parts in place that it computes otherwise. */

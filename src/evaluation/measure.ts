@@ -94,12 +94,15 @@ async function openRunner(checkpoint: Checkpoint, runtime: Runtime, signal: Abor
   return WholeRunner.open(checkpoint, runtime, signal);
 }
 
+/** Throws "usage" for windows of more tokens than a model was made for; undefined where nothing says it. */
+export function checkContext(context: number | undefined, length: number, at: string): void {
+  if (context === undefined || length <= context) return;
+  const fix = `Use --context ${context} or less.`;
+  throw new ExpandError("usage", `was made for ${context} tokens, and windows have ${length}`, { at, fix });
+}
+
 function checkWindows({ vocabulary, context }: Runner, windows: readonly Window[], at: string): void {
-  const length = windows[0]?.ids.length ?? 0;
-  if (context !== undefined && length > context) {
-    const fix = `Use --context ${context} or less.`;
-    throw new ExpandError("usage", `was made for ${context} tokens, and windows have ${length}`, { at, fix });
-  }
+  checkContext(context, windows[0]?.ids.length ?? 0, at);
   for (const { ids, labels } of windows) {
     const wrong = ids.find((id) => id >= vocabulary) ?? labels.find((id) => id >= vocabulary);
     if (wrong === undefined) continue;

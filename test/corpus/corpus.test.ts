@@ -342,7 +342,7 @@ t.test("what cannot be a corpus is refused", async (t) => {
   const within = tokenizerWithin({ ...WORDS, ownVocabulary: 1000 }, 1000, "model");
   await t.rejects(open([{ path: beyond }], { tokenizer: within }), {
     tag: "input",
-    message: `${beyond} (byte 12): holds "2000", which is token 2000, and the model's last is 999`,
+    message: `${beyond} (byte 12): holds "2000", which is token 2000, and the last of model is 999`,
   });
   const latin = path.join(directory, "latin.txt");
   fs.writeFileSync(latin, Buffer.from("one\ncaf\xe9\n", "latin1"));

@@ -272,10 +272,11 @@ t.test("a tokenizer may have added tokens that its model does not know, as long 
   const tokenizer = await open({ model: LETTERS, added_tokens: [pad] });
   t.same([tokenizer.vocabulary, tokenizer.ownVocabulary], [9, 8]);
   const within = tokenizerWithin(tokenizer, 8, "model");
+  t.equal(within.vocabulary, 8);
   t.same(within.encode("ab"), [3]);
   t.throws(() => within.encode("ab[PAD]", "text.txt (byte 7)"), {
     tag: "input",
-    message: 'text.txt (byte 7): holds "[PAD]", which is token 8, and the model\'s last is 7',
+    message: 'text.txt (byte 7): holds "[PAD]", which is token 8, and the last of model is 7',
     fix: 'Remove "[PAD]" from the text.',
   });
   t.same(tokenizerWithin(tokenizer, 9, "model").encode("[PAD]"), [8]);

@@ -434,6 +434,47 @@ t.test("models on corpora", only, async (t) => {
     );
   });
 
+  await t.test("what one of the models cannot read is refused before any of them runs", async (t) => {
+    const file = path.join(directory, "padded.txt");
+    fs.writeFileSync(file, `${TEXT}<pad>${TEXT}`);
+    const pad = { id: VOCABULARY, content: "<pad>", single_word: false, lstrip: false, rstrip: false, special: true };
+    const tokenizer = { ...TOKENIZER, added_tokens: [{ ...pad, normalized: false }] };
+    const wide = model(directory, "with-pad", { tokenizer, vocabulary: VOCABULARY + 1 });
+    const narrow = model(directory, "without-pad", { tokenizer });
+    const shared = path.join(narrow, "tokenizer.json");
+    const cases: readonly (readonly [object, string, string])[] = [
+      [
+        {},
+        `${file} (byte 0): holds "<pad>", which is token 98, and the last of ${narrow} is 97`,
+        'Remove "<pad>" from the text.',
+      ],
+      [
+        { tokenizer: shared },
+        `${file} (byte 0): holds "<pad>", which is token 98, and the last of ${narrow} is 97`,
+        'Remove "<pad>" from the text.',
+      ],
+      [{ context: 65 }, `${wide}: was made for 64 tokens, and windows have 65`, "Use --context 64 or less."],
+    ];
+    for (const models of [
+      [wide, narrow],
+      [narrow, wide],
+    ]) {
+      for (const [more, message, fix] of cases) {
+        const phases: string[] = [];
+        const work = evaluate({
+          models,
+          corpora: [{ name: "c", sources: [{ path: file }] }],
+          context: 32,
+          threads: 1,
+          ...more,
+        });
+        const note = (event: RunEvent): void => void (event.kind === "phase" && phases.push(event.name));
+        await t.rejects(finish(work, note), { message: message.replace(wide, models[0] ?? ""), fix });
+        t.notOk(phases.some((name) => name.startsWith("read with")));
+      }
+    }
+  });
+
   await t.test("a run that is asked to stop stops, between any two events", async (t) => {
     const file = path.join(directory, "c.txt");
     fs.writeFileSync(file, TEXT);

@@ -452,7 +452,7 @@ const REFUSALS: readonly Refusal[] = [
     title: "a tokenizer with more tokens than the model",
     words: () => [expanded, at("x"), "--corpus", at("text.txt"), "--tokenizer", at("large.json"), ...SMALL],
     code: 2,
-    message: `${at("large.json")}: the tokenizer knows 38 tokens, the model 32`,
+    message: `${expanded}: the tokenizer knows 38 tokens, the model 32`,
     fix: "Pass the tokenizer of this model with --tokenizer.",
   },
   {
