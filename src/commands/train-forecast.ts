@@ -41,7 +41,8 @@ export async function* forecast(wishes: TrainOptions): Run<TrainForecast> {
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "expand-checkpoint-train-"));
   try {
     yield { kind: "phase", name: "build the training graph" };
-    const options = trainerOptions(setup, scratch, wishes.threads);
+    const { signal } = wishes;
+    const options = { ...trainerOptions(setup, scratch, wishes.threads), ...(signal && { signal }) };
     const trainer = await (wishes.openTrainer ?? openTrainer)(options);
     try {
       yield { kind: "phase", name: "measure two steps" };

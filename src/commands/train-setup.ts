@@ -44,16 +44,21 @@ export interface TrainSetup {
 
 /** Reads headers, settings and, when nothing else is wrong, the corpora. Throws "usage", "input", "output", "plan", "unsupported" and "interrupted". */
 export async function* setUp(options: TrainSetupOptions): Run<TrainSetup> {
-  // Only until the run begins: from then on, a step that was begun is ended before anything stops.
+  const hearing = hear(options.signal);
+  try {
+    return yield* setUpWith(options, hearing.signal);
+  } finally {
+    hearing.end();
+  }
+}
+
+/** A signal that fires with another one until the run begins: from then on, a step that was begun is ended before anything stops. */
+export function hear(signal: AbortSignal | undefined): { readonly signal: AbortSignal; readonly end: () => void } {
   const stop = new AbortController();
   const abort = (): void => stop.abort();
-  if (options.signal?.aborted) abort();
-  options.signal?.addEventListener("abort", abort);
-  try {
-    return yield* setUpWith(options, stop.signal);
-  } finally {
-    options.signal?.removeEventListener("abort", abort);
-  }
+  if (signal?.aborted) abort();
+  signal?.addEventListener("abort", abort);
+  return { signal: stop.signal, end: () => signal?.removeEventListener("abort", abort) };
 }
 
 async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<TrainSetup> {

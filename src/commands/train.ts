@@ -21,7 +21,7 @@ import { verifyTrained } from "../verification/trained.ts";
 import { saveProof } from "./expand.ts";
 import { claimTrainOutput } from "./train-claim.ts";
 import { saveSummary, type TrainOutput, writeResult } from "./train-output.ts";
-import { setUp, type TrainSetup, type TrainSetupOptions, trainerOptions } from "./train-setup.ts";
+import { hear, setUp, type TrainSetup, type TrainSetupOptions, trainerOptions } from "./train-setup.ts";
 
 export interface TrainOptions extends TrainSetupOptions {
   /** Go on from the state in the output. Default true; false starts again and drops that state. */
@@ -81,8 +81,7 @@ async function* trainSteps(
   fs.mkdirSync(scratch);
   try {
     yield { kind: "phase", name: "build the training graph" };
-    const open = options.openTrainer ?? openTrainer;
-    const trainer = await open(trainerOptions(setup, scratch, options.threads));
+    const trainer = await opened(trainerOptions(setup, scratch, options.threads), options);
     try {
       const head = { kind: "run", source: nameOf(checkpoint), recipe } as const;
       const metrics = Metrics.open(out.metrics, head, saved?.progress.step ?? 0);
@@ -99,6 +98,18 @@ async function* trainSteps(
     }
   } finally {
     fs.rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+async function opened(
+  how: TrainerOptions,
+  { signal, openTrainer: open = openTrainer }: TrainOptions,
+): Promise<Trainer> {
+  const hearing = hear(signal);
+  try {
+    return await open({ ...how, signal: hearing.signal });
+  } finally {
+    hearing.end();
   }
 }
 

@@ -6,6 +6,9 @@ import path from "node:path";
 import t from "tap";
 import { tinyLlama, writeTinyGguf } from "../../fixtures/gguf.ts";
 import { main } from "../../src/cli/main.ts";
+import { train } from "../../src/commands/train.ts";
+import { forecast } from "../../src/commands/train-forecast.ts";
+import { finish } from "../../src/events.ts";
 import { openCheckpoint } from "../../src/formats/open.ts";
 import { Metrics } from "../../src/training/metrics.ts";
 
@@ -237,6 +240,29 @@ t.test("a dry run measures two steps and writes nothing", needsRuntime, async (t
   t.match(out, /^trained weights and moments, f32 +46\.8 kB$/m);
   t.match(out, /^time {6}.+ s a step, measured/m);
   t.notOk(fs.existsSync(at("dry")));
+});
+
+t.test("a signal while the graph is built stops there, before anything is saved", needsRuntime, async (t) => {
+  const build = "build the training graph";
+  for (const verb of [train, forecast]) {
+    const stop = new AbortController();
+    const phases: string[] = [];
+    const output = at(`stopped-${verb.name}`);
+    const work = verb({
+      ...{ source: expanded, output, corpora: [{ path: at("text.txt"), weight: 1 }], tokenizer: at("tokenizer.json") },
+      ...{ steps: 5, batch: 2, context: 16, signal: stop.signal },
+    });
+    const error = await finish<unknown>(work, (event) => {
+      if (event.kind !== "phase") return;
+      phases.push(event.name);
+      if (event.name === build) stop.abort();
+    }).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    t.match(error, { tag: "interrupted", message: "interrupted" });
+    t.equal(phases.at(-1), build);
+  }
 });
 
 t.test("--export writes a directory for another trainer, and refuses words about training here", async (t) => {
