@@ -18,7 +18,7 @@ export function readSpec(checkpoint: Checkpoint): DecoderSpec {
   if (config.dialect === "gguf") return readGguf(checkpoint, config.metadata);
   throw new ExpandError("unsupported", `no forward pass is known for checkpoints of the dialect ${config.dialect}`, {
     at: checkpoint.location,
-    fix: "Use --mode structure, which needs no forward pass.",
+    fix: "Use verify --mode structure, or train --export: both do without a forward pass.",
   });
 }
 
@@ -35,7 +35,7 @@ function readHf(checkpoint: Checkpoint, document: JsonDocument | undefined): Dec
   if (reader === undefined) {
     throw new ExpandError("unsupported", `no forward pass is known for the model type "${family}"`, {
       at: checkpoint.location,
-      fix: "Use --mode structure, which needs no forward pass.",
+      fix: "Use verify --mode structure, or train --export: both do without a forward pass.",
     });
   }
   const settings = new Settings(values);

@@ -91,7 +91,7 @@ export class Weights {
     const others = rest.length > 1 ? ` (and ${rest.length - 1} more)` : "";
     throw new ExpandError("unsupported", `the forward pass of ${family} has no place for this tensor${others}`, {
       at: first,
-      fix: "Use --mode structure, which needs no forward pass.",
+      fix: "Use verify --mode structure, or train --export: both do without a forward pass.",
     });
   }
 }

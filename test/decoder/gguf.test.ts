@@ -15,7 +15,7 @@ import { ATTENTION, EXPERTS, FUSED, GELU, model, moe, SWIGLU } from "../conforma
 const CASES = [...FORWARD_CASES, ...DENSE_CASES, ...PATTERNED_CASES, ...EXPERT_CASES].filter(({ model }) =>
   Object.hasOwn(GGUF_FAMILIES, model.architecture),
 );
-const FIX = "Use --mode structure, which needs no forward pass.";
+const FIX = "Use verify --mode structure, or train --export: both do without a forward pass.";
 
 /** Models that several tests ask for are written once. */
 const specs = new Map<TinyGguf, DecoderSpec>();

@@ -28,7 +28,7 @@ const spec = (base: string, changes: Readonly<Record<string, JsonValue | undefin
 const ropeOf = (changes: Readonly<Record<string, JsonValue | undefined>>) =>
   spec("llama", changes).blocks[0]?.attention.rope;
 
-const STRUCTURE = "Use --mode structure, which needs no forward pass.";
+const STRUCTURE = "Use verify --mode structure, or train --export: both do without a forward pass.";
 const CORRECT = "Correct the setting, or download the file again.";
 const REFUSED: readonly (readonly [string, string, Record<string, JsonValue | undefined>, string, string])[] = [
   [

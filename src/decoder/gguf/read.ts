@@ -12,7 +12,7 @@ import { readMlp, streamNorm, takes } from "./parts.ts";
 import { type Ropes, readRopes } from "./rope.ts";
 import { GgufSettings } from "./settings.ts";
 
-const FIX = "Use --mode structure, which needs no forward pass.";
+const FIX = "Use verify --mode structure, or train --export: both do without a forward pass.";
 const PRE_NORM: Norms = { attention: "attn_norm", mlp: "ffn_norm" };
 
 /** Throws "unsupported" naming the architecture, the key or the tensor that is not understood; "damaged" for missing ones. */

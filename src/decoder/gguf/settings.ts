@@ -98,7 +98,7 @@ export class GgufSettings {
   refuse(name: string, message: string): ExpandError {
     return new ExpandError("unsupported", message, {
       at: this.#settings.key(name),
-      fix: "Use --mode structure, which needs no forward pass.",
+      fix: "Use verify --mode structure, or train --export: both do without a forward pass.",
     });
   }
 

@@ -90,7 +90,7 @@ export class Settings {
   refuse(key: string, message: string): ExpandError {
     return new ExpandError("unsupported", message, {
       at: `${this.#path}: ${key}`,
-      fix: "Use --mode structure, which needs no forward pass.",
+      fix: "Use verify --mode structure, or train --export: both do without a forward pass.",
     });
   }
 
