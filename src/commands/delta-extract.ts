@@ -45,6 +45,8 @@ export interface ExtractReport {
   /** Those of them that are no copy's, and that the base has not byte for byte. */
   readonly others: readonly string[];
   readonly files: readonly string[];
+  /** Those of them that are not what the manifest says: they changed after they were written. */
+  readonly changed: readonly string[];
   /** Names beside the checkpoint that the delta does not hold. */
   readonly leftOut: readonly string[];
 }
@@ -56,7 +58,7 @@ export async function* extractDelta(options: ExtractOptions): Run<ExtractReport>
   yield { kind: "phase", name: "read headers" };
   const base = await openCheckpoint(options.base, options);
   const expanded = await openCheckpoint(options.expanded, options);
-  const { place, files, leftOut } = filesOf(expanded);
+  const { place, files, listed, leftOut } = filesOf(expanded);
   const { copies, names } = await copiedTensors(expanded, options);
   const [directory, name] = [path.dirname(path.resolve(output)), path.basename(output)];
   for (const source of [base, expanded]) refuseInsideSource(source, { directory, file: name });
@@ -90,6 +92,7 @@ export async function* extractDelta(options: ExtractOptions): Run<ExtractReport>
     tensors: taken.own.length,
     others: taken.own.filter((tensor) => !names.has(tensor)),
     files: taken.files.map((each) => each.name),
+    changed: [...contents.files].flatMap(([each, digest]) => ((listed.get(each) ?? digest) === digest ? [] : [each])),
     leftOut,
   };
 }

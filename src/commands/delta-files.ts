@@ -23,6 +23,8 @@ export interface CheckpointFiles {
   readonly place: Place;
   /** By path below the directory, papers last. */
   readonly files: ReadonlyMap<string, ByteSource>;
+  /** Name to SHA-256, where the manifest says it. */
+  readonly listed: ReadonlyMap<string, string>;
   /** Names in a directory of the model's own that belong to none of these. */
   readonly leftOut: readonly string[];
 }
@@ -38,7 +40,10 @@ export function filesOf(checkpoint: Checkpoint): CheckpointFiles {
   const names = new Set([...named.filter((name) => !papers.includes(name)), ...papers]);
   const known = new Set([...names].map((name) => name.split("/")[0]));
   const others = place.file === undefined ? folder.names("").filter((name) => !known.has(name)) : [];
-  return { place, files: new Map([...names].map((name) => [name, folder.source(name)])), leftOut: others };
+  const listed = new Map(
+    manifest?.flatMap(({ name, sha256 }) => (sha256 === undefined ? [] : [[name, sha256] as const])),
+  );
+  return { place, files: new Map([...names].map((name) => [name, folder.source(name)])), listed, leftOut: others };
 }
 
 /** Papers are read beside the files that they speak of. */

@@ -134,9 +134,12 @@ t.test("a trained checkpoint comes back as well, and its source from under the t
   const proof = await finish(verify({ before: expanded, after: trained, mode: "trained" }));
   t.equal(proof.verdict, "trained");
   const delta = path.join(directory, "delta.safetensors");
-  await finish(extractDelta({ expanded: trained, base, output: delta }));
+  const report = await finish(extractDelta({ expanded: trained, base, output: delta }));
+  t.same(report.changed, ["model.safetensors"], "what the manifest does not say is told");
   await finish(applyDelta({ base, delta, output: path.join(directory, "again") }));
   t.same(digests(path.join(directory, "again")), digests(trained));
+  const told = await run("delta", "extract", trained, path.join(directory, "told.safetensors"), "--base", base);
+  t.match(told.out, /^changed {3}model\.safetensors: not what the manifest says, and taken as it is$/m);
 
   const strip = (unproved: boolean) =>
     finish(stripExpansion({ expanded: trained, output: path.join(directory, `strip-${unproved}`), unproved }));
@@ -492,6 +495,7 @@ t.test("on the command line", async (t) => {
   const expanded = await expandTo(at("out"), "llama");
   const extracted = await run("delta", "extract", expanded, at("d.safetensors"), "--base", base);
   t.equal(extracted.code, 0, extracted.err);
+  t.notMatch(extracted.out, /^changed/m);
   t.match(extracted.out, /^copies {4}2, 5\ndelta {5}.*d\.safetensors: 18 tensors, /m);
   const applied = await run("delta", "apply", base, at("d.safetensors"), at("again"));
   t.equal(applied.code, 0, applied.err);

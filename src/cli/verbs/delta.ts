@@ -163,7 +163,7 @@ function isAction(word: string): word is Action {
 }
 
 function extractText(report: ExtractReport): string {
-  const { copies, tensors, others, bytes, expandedBytes, base, files, leftOut, output, sha256 } = report;
+  const { copies, tensors, others, bytes, expandedBytes, base, files, changed, leftOut, output, sha256 } = report;
   const lines = [
     `base      ${base.location}, headers ${base.headers.slice(0, 12)}`,
     `copies    ${copies.length === 0 ? "none known; what the base does not have" : copies.join(", ")}`,
@@ -171,6 +171,7 @@ function extractText(report: ExtractReport): string {
     `sha256    ${sha256}`,
   ];
   if (others.length > 0 && copies.length > 0) lines.push(`others    ${short(others)}: no copy's, and not the base's`);
+  if (changed.length > 0) lines.push(`changed   ${short(changed)}: not what the manifest says, and taken as it is`);
   if (leftOut.length > 0) lines.push(`left out  ${short(leftOut)}`);
   return lines.join("\n");
 }
