@@ -261,12 +261,7 @@ class Parser {
     const key = this.#string();
     this.#match(SPACE);
     if (!this.#take(":")) this.#fail('":"');
-    if (members.has(key)) {
-      throw new ExpandError("damaged", `has the key ${JSON.stringify(key.slice(0, 200))} twice`, {
-        at: this.#name,
-        fix: FIX,
-      });
-    }
+    if (members.has(key)) this.#refuse(`has the key ${JSON.stringify(key.slice(0, 200))} twice`);
     members.set(key, { keyStart, node: this.#value(depth + 1) });
   }
 
@@ -292,9 +287,10 @@ class Parser {
   #fail(expected: string): never {
     const line = this.#text.slice(0, this.#at).split("\n").length;
     const found = this.#at < this.#text.length ? JSON.stringify(this.#text.slice(this.#at, this.#at + 12)) : "the end";
-    throw new ExpandError("damaged", `is not JSON: line ${line}: expected ${expected}, found ${found}`, {
-      at: this.#name,
-      fix: FIX,
-    });
+    this.#refuse(`is not JSON: line ${line}: expected ${expected}, found ${found}`);
+  }
+
+  #refuse(message: string): never {
+    throw new ExpandError("damaged", message, { at: this.#name, fix: FIX });
   }
 }
