@@ -161,7 +161,7 @@ const REFUSED: readonly (readonly [string, Files, string, string])[] = [
     "a generation config that is broken",
     { "model.safetensors": st(), "config.json": config, "generation_config.json": "{" },
     "",
-    "damaged: generation_config.json: is not JSON: line 1: expected a string, found the end / undefined",
+    "damaged: generation_config.json: is not JSON: line 1: expected a string, found the end / Correct the file, or take it again from where it came.",
   ],
   [
     "a config of 30 MB",
