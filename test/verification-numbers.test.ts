@@ -668,6 +668,8 @@ t.test("on the command line: modes, exit codes, a GGUF pair, and expand --verify
     [["--token-ids", "1", "--prompt", "x"], /--prompt and --token-ids both say what to run on/],
     [["--prompt", "x"], /--prompt cannot be tokenized: .*tokenizer\.json/],
     [["--mode", "all"], /Invalid values/],
+    [["--device", "gpu"], /--device takes cpu, cuda, or one GPU of several such as cuda:1, not "gpu"/],
+    [["--device", "cuda:"], /--device takes cpu, cuda, or one GPU of several such as cuda:1, not "cuda:"/],
   ] as const) {
     const mode = words[0] === "--mode" ? [] : ["--mode", "numbers"];
     const result = await cli("verify", fixture("llama"), fixture("llama"), ...mode, ...words);
@@ -682,7 +684,7 @@ t.test("on the command line: modes, exit codes, a GGUF pair, and expand --verify
     "--verify",
     "full",
     "--device",
-    "cuda",
+    "cuda:1",
   );
   t.equal(cuda.code, 6, "before anything is read or written");
   t.notOk(fs.existsSync(path.join(directory, "never")));

@@ -3,7 +3,7 @@ import type { Options } from "yargs";
 import type { VerifyOptions } from "../commands/verify.ts";
 import { ExpandError } from "../errors.ts";
 import { decimal, numberList, wholeNumber } from "./values.ts";
-import { type Arguments, optional } from "./verb.ts";
+import { type Arguments, deviceOf, deviceOption, optional } from "./verb.ts";
 
 /** Of the runs, in `group`. */
 export function numberOptions(group: string): Readonly<Record<string, Options>> {
@@ -27,7 +27,7 @@ export function numberOptions(group: string): Readonly<Record<string, Options>> 
       coerce: wholeNumber("tokens", 1),
     },
     seed: { group, requiresArg: true, describe: "Of the token ids [default: 0]", coerce: wholeNumber("seed", 0) },
-    device: { group, requiresArg: true, choices: ["cpu", "cuda"], describe: "Where models run [default: cpu]" },
+    device: deviceOption(group),
     threads: {
       group,
       requiresArg: true,
@@ -62,14 +62,16 @@ export function refuseIdle(args: Arguments, instead: string): void {
 
 /** What was said of the runs, under the library's names. */
 export function numbersOf(args: Arguments): Partial<VerifyOptions> {
-  return optional<VerifyOptions>(args, {
-    tolerance: "tolerance",
-    samples: "samples",
-    tokens: "tokens",
-    seed: "seed",
-    device: "device",
-    threads: "threads",
-    tokenIds: "token-ids",
-    prompt: "prompt",
-  });
+  return {
+    ...deviceOf(args),
+    ...optional<VerifyOptions>(args, {
+      tolerance: "tolerance",
+      samples: "samples",
+      tokens: "tokens",
+      seed: "seed",
+      threads: "threads",
+      tokenIds: "token-ids",
+      prompt: "prompt",
+    }),
+  };
 }

@@ -6,7 +6,7 @@ import { TRAINER_NAMES } from "../commands/recipe-names.ts";
 import type { TrainOptions } from "../commands/train.ts";
 import { ExpandError } from "../errors.ts";
 import { decimal, wholeNumber } from "./values.ts";
-import { type Arguments, HUB_OPTIONS, optional, text, type VerbContext } from "./verb.ts";
+import { type Arguments, deviceOf, deviceOption, HUB_OPTIONS, optional, text, type VerbContext } from "./verb.ts";
 
 function number(group: string, name: string, describe: string, least?: number): Readonly<Record<string, Options>> {
   const coerce = least === undefined ? decimal(name) : wholeNumber(name, least);
@@ -67,12 +67,7 @@ const OPTIMIZER_OPTIONS: Readonly<Record<string, Options>> = {
 };
 
 const MACHINE_OPTIONS: Readonly<Record<string, Options>> = {
-  device: {
-    group: "Machine:",
-    requiresArg: true,
-    choices: ["cpu", "cuda"],
-    describe: "Where the model is trained [default: cpu]",
-  },
+  device: deviceOption("Machine:"),
   dtype: {
     group: "Machine:",
     requiresArg: true,
@@ -147,6 +142,7 @@ export function trainOptions(args: Arguments, context: VerbContext): TrainOption
     corpora: words(args.corpus).map(weighted),
     evaluations: words(args.eval).map(named),
     signal: context.signal,
+    ...deviceOf(args),
     ...optional<TrainOptions>(args, {
       field: "field",
       tokenizer: "tokenizer",
@@ -163,7 +159,6 @@ export function trainOptions(args: Arguments, context: VerbContext): TrainOption
       clip: "clip",
       beta1: "beta1",
       beta2: "beta2",
-      device: "device",
       dtype: "dtype",
       layout: "layout",
       checkpointing: "checkpointing",

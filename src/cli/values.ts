@@ -31,6 +31,13 @@ export function numberList(option: string, what = "block numbers"): (text: unkno
   };
 }
 
+/** "cpu", "cuda", or one GPU of several: "cuda:1". */
+export function deviceName(word: unknown): string | undefined {
+  if (word === undefined) return undefined;
+  if (/^(?:cpu|cuda(?::\d{1,3})?)$/.test(String(word))) return String(word);
+  throw new ExpandError("usage", `--device takes cpu, cuda, or one GPU of several such as cuda:1, not ${shown(word)}`);
+}
+
 const UNITS: Readonly<Record<string, number>> = {
   "": 1,
   B: 1,

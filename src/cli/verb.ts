@@ -2,6 +2,7 @@
 import type { Options } from "yargs";
 import type { Run } from "../events.ts";
 import type { Terminal } from "./terminal.ts";
+import { deviceName } from "./values.ts";
 
 export interface VerbContext {
   readonly terminal: Terminal;
@@ -66,6 +67,19 @@ export const HUB_OPTIONS: Readonly<Record<string, Options>> = {
 export function text(args: Arguments, name: string): string | undefined {
   const value = args[name];
   return typeof value === "string" ? value : undefined;
+}
+
+/** Where models run, for verbs that run them. */
+export function deviceOption(group: string): Options {
+  const describe = "Where models run: cpu, cuda, or one GPU of several such as cuda:1 [default: cpu]";
+  return { group, requiresArg: true, describe, coerce: deviceName };
+}
+
+/** What `--device` said, under the library's names. */
+export function deviceOf(args: Arguments): { readonly device?: "cpu" | "cuda"; readonly deviceId?: number } {
+  const [device, id] = text(args, "device")?.split(":") ?? [];
+  if (device === undefined) return {};
+  return { device: device === "cuda" ? "cuda" : "cpu", ...(id === undefined ? {} : { deviceId: Number(id) }) };
 }
 
 /**

@@ -40,6 +40,8 @@ export interface EvaluateOptions extends RunOptions {
   readonly tokenizer?: string;
   /** Default "cpu". */
   readonly device?: Device;
+  /** Which of several CUDA devices. Default: the first. */
+  readonly deviceId?: number;
   /** Threads inside an operator. Default: the number of cores. */
   readonly threads?: number;
   /** For repositories of the Hub; otherwise the environment's. */
@@ -54,12 +56,13 @@ export function jsonText(report: EvaluationReport): string {
 /** Throws "usage", "input" for what cannot be read, "unsupported" for what cannot be run, and "backend". */
 export async function* evaluate(options: EvaluateOptions): Run<EvaluationReport> {
   const started = performance.now();
-  const { device = "cpu", tokens = DEFAULT_TOKENS, seed, threads, signal } = options;
+  const { device = "cpu", deviceId, tokens = DEFAULT_TOKENS, seed, threads, signal } = options;
   const { locations, base } = chosen(options);
   const runtime = await openRuntime({
     device,
     // As the proofs run models: an expansion that has not been trained then changes nothing at all.
     optimization: "basic",
+    ...(deviceId === undefined ? {} : { deviceId }),
     ...(threads === undefined ? {} : { threads }),
     ...(signal === undefined ? {} : { signal }),
   });

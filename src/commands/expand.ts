@@ -23,7 +23,10 @@ export interface ExpandOptions extends ArrangeOptions {
   /** "structure": by bytes. "full": by bytes and by running both models. Default "structure". */
   readonly verify?: "structure" | "full" | "none";
   /** Where and on what models run, for "full". */
-  readonly numbers?: Pick<ProverOptions, "device" | "samples" | "tokens" | "seed" | "tolerance" | "threads">;
+  readonly numbers?: Pick<
+    ProverOptions,
+    "device" | "deviceId" | "samples" | "tokens" | "seed" | "tolerance" | "threads"
+  >;
   /** Publish what was written, once it is proved. */
   readonly push?: PushTarget;
 }

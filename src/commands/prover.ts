@@ -14,6 +14,8 @@ export interface ProverOptions extends NumbersOptions, RunOptions {
   readonly stack?: string;
   /** Where models run. Default "cpu". */
   readonly device?: Device;
+  /** Which of several CUDA devices. Default: the first. */
+  readonly deviceId?: number;
   /** One sequence, tokenized by BEFORE's tokenizer.json, instead of seeded ones. */
   readonly prompt?: string;
   /** Of mode "trained": path of the mask. Default: the one beside BEFORE, else its copies are found. */
@@ -29,7 +31,7 @@ export interface Prover {
 
 /** Throws "backend" at once, before anything is read or written, when models are to be run and cannot be. */
 export async function openProver(options: ProverOptions): Promise<Prover> {
-  const { mode = "structure", device = "cpu", threads, signal } = options;
+  const { mode = "structure", device = "cpu", deviceId, threads, signal } = options;
   if (options.prompt !== undefined && options.tokenIds !== undefined) {
     throw new ExpandError("usage", "--prompt and --token-ids both say what to run on", { fix: "Give one of them." });
   }
@@ -53,6 +55,7 @@ export async function openProver(options: ProverOptions): Promise<Prover> {
     // Beyond "basic", onnxruntime fuses sums into norms, in another order of additions wherever the graph around them allows it: models
     // that compute the same would differ by their rounding.
     optimization: "basic",
+    ...(deviceId === undefined ? {} : { deviceId }),
     ...(threads === undefined ? {} : { threads }),
     ...(signal === undefined ? {} : { signal }),
   });

@@ -42,7 +42,7 @@ export async function* forecast(wishes: TrainOptions): Run<TrainForecast> {
   try {
     yield { kind: "phase", name: "build the training graph" };
     const { signal } = wishes;
-    const options = { ...trainerOptions(setup, scratch, wishes.threads), ...(signal && { signal }) };
+    const options = { ...trainerOptions(setup, scratch, wishes), ...(signal && { signal }) };
     const trainer = await (wishes.openTrainer ?? openTrainer)(options);
     try {
       yield { kind: "phase", name: "measure two steps" };

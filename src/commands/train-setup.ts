@@ -128,11 +128,19 @@ function refuseRemote({ repository, location }: Checkpoint): void {
   });
 }
 
+/** What changes no number, and so is no part of a recipe. */
+export interface Machine {
+  /** Threads inside an operator. Default: the number of cores. */
+  readonly threads?: number;
+  /** Which of several CUDA devices. Default: the first. */
+  readonly deviceId?: number;
+}
+
 /** What the trainer is to be opened with. `folder` is for its scratch files. */
 export function trainerOptions(
   { checkpoint, trainables, recipe }: Pick<TrainSetup, "checkpoint" | "trainables" | "recipe">,
   folder: string,
-  threads: number | undefined,
+  { threads, deviceId }: Machine,
 ): TrainerOptions {
   const { batch, context, accumulate, layout, checkpointing, dtype, adam, clip, device } = recipe;
   return {
@@ -150,6 +158,7 @@ export function trainerOptions(
     },
     ...(clip === undefined ? {} : { clip }),
     ...(threads === undefined ? {} : { threads }),
+    ...(deviceId === undefined ? {} : { deviceId }),
     folder,
   };
 }

@@ -21,15 +21,13 @@ import { verifyTrained } from "../verification/trained.ts";
 import { saveProof } from "./expand.ts";
 import { claimTrainOutput } from "./train-claim.ts";
 import { saveSummary, type TrainOutput, writeResult } from "./train-output.ts";
-import { hear, setUp, type TrainSetup, type TrainSetupOptions, trainerOptions } from "./train-setup.ts";
+import { hear, type Machine, setUp, type TrainSetup, type TrainSetupOptions, trainerOptions } from "./train-setup.ts";
 
-export interface TrainOptions extends TrainSetupOptions {
+export interface TrainOptions extends TrainSetupOptions, Machine {
   /** Go on from the state in the output. Default true; false starts again and drops that state. */
   readonly resume?: boolean;
   /** SHA-256 of every file into the manifest. Default true. */
   readonly hash?: boolean;
-  /** Threads inside an operator. Default: the number of cores. */
-  readonly threads?: number;
   /** How trainers are opened, for those who have another. */
   readonly openTrainer?: (options: TrainerOptions) => Promise<Trainer>;
 }
@@ -81,7 +79,7 @@ async function* trainSteps(
   fs.mkdirSync(scratch);
   try {
     yield { kind: "phase", name: "build the training graph" };
-    const trainer = await opened(trainerOptions(setup, scratch, options.threads), options);
+    const trainer = await opened(trainerOptions(setup, scratch, options), options);
     try {
       const head = { kind: "run", source: nameOf(checkpoint), recipe } as const;
       const metrics = Metrics.open(out.metrics, head, saved?.progress.step ?? 0);

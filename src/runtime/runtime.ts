@@ -10,8 +10,6 @@ export interface RuntimeOptions {
   readonly device: Device;
   /** Which of several CUDA devices. Default: the first. */
   readonly deviceId?: number;
-  /** May CUDA round f32 products to 10 bits of fraction? Default no: it would hide what a comparison looks for. Read once a process. */
-  readonly tf32?: boolean;
   /** Threads inside an operator. Default: the number of cores. */
   readonly threads?: number;
   /** How far onnxruntime may rewrite a model before it runs it. Default "all". */
@@ -56,10 +54,11 @@ export interface Runtime {
 
 /** Throws "backend" (exit 6), with what to do, when onnxruntime-node is not installed or cannot reach the device. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { device, deviceId, tf32 = false, threads, optimization = "all", signal, from } = options;
+  const { device, deviceId, threads, optimization = "all", signal, from } = options;
   throwIfAborted(signal);
   const installation = requireInstallation(device, from);
-  if (device === "cuda" && !tf32) process.env.NVIDIA_TF32_OVERRIDE = "0";
+  // TF32 rounds f32 products to 10 bits of fraction, which would hide what a comparison looks for. Read once a process.
+  if (device === "cuda") process.env.NVIDIA_TF32_OVERRIDE = "0";
   const { memoryFix = "Free memory on the device, or give it less to do at a time." } = options;
   const link = await openLink({
     device,

@@ -6,11 +6,13 @@ import path from "node:path";
 import t from "tap";
 import { tinyLlama, writeTinyGguf } from "../../fixtures/gguf.ts";
 import { main } from "../../src/cli/main.ts";
+import { deviceOf } from "../../src/cli/verb.ts";
 import { train } from "../../src/commands/train.ts";
 import { forecast } from "../../src/commands/train-forecast.ts";
 import { finish } from "../../src/events.ts";
 import { openCheckpoint } from "../../src/formats/open.ts";
 import { Metrics } from "../../src/training/metrics.ts";
+import type { TrainerOptions } from "../../src/training/step/trainer.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const fixtures = path.join(root, "fixtures");
@@ -240,6 +242,32 @@ t.test("a dry run measures two steps and writes nothing", needsRuntime, async (t
   t.match(out, /^trained weights and moments, f32 +46\.8 kB$/m);
   t.match(out, /^time {6}.+ s a step, measured/m);
   t.notOk(fs.existsSync(at("dry")));
+});
+
+t.test("one GPU of several reaches the trainer", async (t) => {
+  t.same(deviceOf({ device: "cuda:1" }), { device: "cuda", deviceId: 1 });
+  t.same(deviceOf({ device: "cuda" }), { device: "cuda" });
+  t.same(deviceOf({ device: "cpu" }), { device: "cpu" });
+  t.same(deviceOf({}), {});
+  const stop = new Error("seen enough");
+  let opened: TrainerOptions | undefined;
+  const work = train({
+    ...{
+      source: expanded,
+      output: at("second-gpu"),
+      corpora: [{ path: at("text.txt") }],
+      steps: 1,
+      batch: 1,
+      context: 16,
+    },
+    ...{ tokenizer: at("tokenizer.json"), ...deviceOf({ device: "cuda:1" }) },
+    openTrainer: (given) => {
+      opened = given;
+      return Promise.reject(stop);
+    },
+  });
+  await t.rejects(finish(work), stop);
+  t.match(opened, { device: "cuda", deviceId: 1 });
 });
 
 t.test("a signal while the graph is built stops there, before anything is saved", needsRuntime, async (t) => {

@@ -4,7 +4,7 @@ import type { EvaluateOptions, NamedCorpus } from "../../commands/evaluate.ts";
 import { ExpandError } from "../../errors.ts";
 import { reportFiles, writeReport } from "../report-files.ts";
 import { wholeNumber } from "../values.ts";
-import { type Arguments, HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
+import { type Arguments, deviceOf, deviceOption, HUB_OPTIONS, optional, text, type Verb } from "../verb.ts";
 
 /** How each kind of report file is written, by its ending. */
 const RENDERERS = { ".html": "htmlText", ".json": "jsonText", ".md": "markdownText" } as const;
@@ -59,7 +59,7 @@ export const evaluateVerb: Verb = {
       type: "string",
       describe: "MODEL that the others are compared with, or first [default: first]",
     },
-    device: { group: RUN, requiresArg: true, choices: ["cpu", "cuda"], describe: "Where models run [default: cpu]" },
+    device: deviceOption(RUN),
     threads: {
       group: RUN,
       requiresArg: true,
@@ -91,12 +91,12 @@ export const evaluateVerb: Verb = {
       corpora: corporaOf(args),
       signal: context.signal,
       ...(base === undefined || base === "first" ? {} : { base }),
+      ...deviceOf(args),
       ...optional<EvaluateOptions>(args, {
         tokens: "tokens",
         context: "context",
         seed: "seed",
         tokenizer: "tokenizer",
-        device: "device",
         threads: "threads",
         token: "token",
       }),

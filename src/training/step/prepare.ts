@@ -82,8 +82,10 @@ export async function prepare(options: TrainerOptions): Promise<Prepared> {
     const varying = new Set([ids, ...trainable]);
     const open = (model: Uint8Array): Promise<Session> => runtime.open(model, { without: WITHOUT });
     const tape = await specialize(placed.graph, { feeds, varying, wanted: [logits], open });
+    throwIfAborted(signal);
     const parameters = parametersOf(checkpoint, trainable, tape);
     const { value, loss } = emitForward(tape, parameters, logits, options);
+    throwIfAborted(signal);
     const openModel = (model: Graph, name: string, more: SessionOptions = {}): Promise<Session> =>
       runtime.open(encodeModel(model.model), {
         ...{ name, folder: placed.folder, without: WITHOUT, memory: "pooled", strict: device !== "cpu" },
