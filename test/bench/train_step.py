@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A step of training against PyTorch, on SmolLM2-135M's shape with 6 copies: time, memory, sessions. Never part of the tests.
 
-    python train_step.py [WORK] [--layout host] [--pairs 5] [--threads 2]
+    python train_step.py [WORK] [--layout host] [--no-checkpointing] [--pairs 5] [--threads 2]
 
 Both do the same: forward, backward to the copies, clipping, AdamW; batch 1, 256 tokens, f32. Steps are taken in turns; medians of the pairs'
-ratios are printed. Needs torch and transformers.
+ratios are printed. PyTorch keeps all activations; we keep blocks' inputs, unless told otherwise. Needs torch and transformers.
 """
 
 import argparse
@@ -82,8 +82,8 @@ class Torch:
 
 
 class Ours:
-    def __init__(self, expanded, layout, threads):
-        words = ["npx", "tsx", HERE / "train_step.ts", expanded, 1, CONTEXT, layout, threads]
+    def __init__(self, expanded, layout, threads, checkpointing):
+        words = ["npx", "tsx", HERE / "train_step.ts", expanded, 1, CONTEXT, layout, threads, checkpointing]
         self.process = subprocess.Popen([str(word) for word in words], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.opened = json.loads(self.process.stdout.readline())
 
@@ -105,6 +105,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("work", nargs="?", type=Path, default=Path(tempfile.gettempdir()) / "train-step")
     parser.add_argument("--layout", default="host")
+    parser.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -112,7 +113,7 @@ def main():
     arguments.work.mkdir(parents=True, exist_ok=True)
     expanded = prepared(arguments.work)
     theirs = Torch(expanded)
-    ours = Ours(expanded, arguments.layout, arguments.threads)
+    ours = Ours(expanded, arguments.layout, arguments.threads, "on" if arguments.checkpointing else "off")
     theirs.step(), ours.ask("step"), theirs.forward(), ours.ask("loss")
     steps, forwards = [], []
     for _ in range(arguments.pairs):
@@ -123,7 +124,7 @@ def main():
     drift = abs(taken["loss"] - loss) / loss
     torch_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     trainable = sum(parameter.numel() for parameter in theirs.trainable)
-    print(f"SmolLM2-135M's shape, 36 blocks, {trainable / 1e6:.1f}M trainable, {CONTEXT} tokens, layout {arguments.layout}, {arguments.threads} threads")
+    print(f"SmolLM2-135M's shape, 36 blocks, {trainable / 1e6:.1f}M trainable, {CONTEXT} tokens, layout {arguments.layout}, checkpointing {'on' if arguments.checkpointing else 'off'}, {arguments.threads} threads")
     print(f"step      {statistics.median(o for o, _ in steps):.2f} s against {statistics.median(t for _, t in steps):.2f} s: {median_ratio(steps):.2f}x PyTorch {torch.__version__}")
     print(f"forward   {statistics.median(o for o, _ in forwards):.2f} s against {statistics.median(t for _, t in forwards):.2f} s: {median_ratio(forwards):.2f}x")
     print(f"opening   {ours.opened['open']:.2f} s against {theirs.open:.2f} s")

@@ -1,7 +1,7 @@
 // Times steps of training for train_step.py: reads "step" or "loss" a line, answers each with its seconds. First answers with what it took to
 // open the trainer.
 //
-//   npx tsx train_step.ts EXPANDED BATCH CONTEXT LAYOUT THREADS
+//   npx tsx train_step.ts EXPANDED BATCH CONTEXT LAYOUT THREADS CHECKPOINTING   (on or off)
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -11,7 +11,8 @@ import { openCheckpoint } from "../../src/formats/open.ts";
 import { openRuntime } from "../../src/runtime/runtime.ts";
 import { openTrainer } from "../../src/training/step/trainer.ts";
 
-const [expanded = "", batch = 1, context = 256, layout = "host", threads = 2] = process.argv.slice(2);
+const [expanded = "", batch = 1, context = 256, layout = "host", threads = 2, checkpointing = "on"] =
+  process.argv.slice(2);
 const { tensors } = JSON.parse(fs.readFileSync(path.join(expanded, "mask.json"), "utf8"));
 const trainable = new Set(Object.keys(tensors).filter((name) => tensors[name] === "trainable"));
 const size = Number(batch) * Number(context);
@@ -27,7 +28,7 @@ const peak = await gemmPeak();
 let begun = performance.now();
 const trainer = await openTrainer({
   ...{ checkpoint: await openCheckpoint(expanded), trainable, batch: step.batch, context: step.context },
-  ...{ accumulate: 1, layout: layout as "host", checkpointing: process.env.KEEP === undefined, dtype: "f32" },
+  ...{ accumulate: 1, layout: layout as "host", checkpointing: checkpointing === "on", dtype: "f32" },
   ...{ adam: { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1 }, clip: 1, device: "cpu", threads: Number(threads) },
   folder: fs.mkdtempSync(path.join(os.tmpdir(), "train-step-")),
 });
