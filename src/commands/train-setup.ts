@@ -4,9 +4,10 @@ import { type Corpus, type CorpusSource, openCorpus } from "../corpus/corpus.ts"
 import { ExpandError } from "../errors.ts";
 import type { Run, RunOptions } from "../events.ts";
 import { openCheckpoint } from "../formats/open.ts";
+import { requireInstallation } from "../runtime/installation.ts";
 import { type Identity, identityOf } from "../training/identity.ts";
 import { checkRecipe, cutOf, limitOf, type Recipe, type RecipeOptions, recipeOf } from "../training/recipe.ts";
-import type { TrainerOptions } from "../training/step/trainer.ts";
+import type { Trainer, TrainerOptions } from "../training/step/trainer.ts";
 import { modelLimits } from "./model-limits.ts";
 import { tokenizerOf } from "./tokenizer.ts";
 import { checkTrainOutput } from "./train-claim.ts";
@@ -30,6 +31,8 @@ export interface TrainSetupOptions extends RunOptions, RecipeOptions {
   /** Path of a mask.json. Default: the one beside the checkpoint. */
   readonly mask?: string;
   readonly stack?: string;
+  /** How trainers are opened, for those who have another. */
+  readonly openTrainer?: (options: TrainerOptions) => Promise<Trainer>;
 }
 
 export interface TrainSetup {
@@ -42,7 +45,10 @@ export interface TrainSetup {
   readonly identity: Identity;
 }
 
-/** Reads headers, settings and, when nothing else is wrong, the corpora. Throws "usage", "input", "output", "plan", "unsupported" and "interrupted". */
+/**
+ * Reads headers, settings and, when nothing else is wrong, the corpora. Throws "usage", "input", "output", "plan", "unsupported", "backend"
+ * and "interrupted".
+ */
 export async function* setUp(options: TrainSetupOptions): Run<TrainSetup> {
   const hearing = hear(options.signal);
   try {
@@ -78,6 +84,8 @@ async function* setUpWith(options: TrainSetupOptions, signal: AbortSignal): Run<
   checkTrainOutput(out, { output: options.output, force: options.force ?? false });
   const trainables = await readTrainables(checkpoint, mask, stack);
   const cut = cutOf(options, modelLimits(checkpoint).context);
+  // Corpora may be long to read.
+  if (options.openTrainer === undefined) requireInstallation(options.device ?? "cpu");
   yield { kind: "phase", name: "read corpora" };
   const tokenizer = await tokenizerOf(checkpoint, options.tokenizer);
   const open = (sources: readonly CorpusSource[], endless: boolean): Promise<Corpus> => {

@@ -28,8 +28,6 @@ export interface TrainOptions extends TrainSetupOptions, Machine {
   readonly resume?: boolean;
   /** SHA-256 of every file into the manifest. Default true. */
   readonly hash?: boolean;
-  /** How trainers are opened, for those who have another. */
-  readonly openTrainer?: (options: TrainerOptions) => Promise<Trainer>;
 }
 
 export interface TrainReport {

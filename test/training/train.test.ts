@@ -11,6 +11,7 @@ import { train } from "../../src/commands/train.ts";
 import { forecast } from "../../src/commands/train-forecast.ts";
 import { finish } from "../../src/events.ts";
 import { openCheckpoint } from "../../src/formats/open.ts";
+import { findInstallation } from "../../src/runtime/installation.ts";
 import { Metrics } from "../../src/training/metrics.ts";
 import type { TrainerOptions } from "../../src/training/step/trainer.ts";
 
@@ -268,6 +269,14 @@ t.test("one GPU of several reaches the trainer", async (t) => {
   });
   await t.rejects(finish(work), stop);
   t.match(opened, { device: "cuda", deviceId: 1 });
+});
+
+t.test("a device that cannot be there is told before corpora are read", async (t) => {
+  if (findInstallation()?.missing.length === 0) return t.comment("CUDA's files are here");
+  const { code, err } = await run("train", expanded, at("no-gpu"), ...WORDS, "--device", "cuda:1");
+  t.equal(code, 6);
+  t.match(err, /^read headers\nerror: .*use --device cpu\.\n$/s);
+  t.notOk(fs.existsSync(at("no-gpu")));
 });
 
 t.test("a signal while the graph is built stops there, before anything is saved", needsRuntime, async (t) => {
