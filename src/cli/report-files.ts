@@ -32,8 +32,9 @@ export function reportFiles<Renderer extends string>(
 
 function isDirectory(file: string): boolean {
   try {
-    return fs.statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
+    return fs.statSync(file).isDirectory();
   } catch (error) {
+    if (isSystemError(error) && error.code === "ENOENT") return false;
     throw unwritten(error, file);
   }
 }

@@ -118,13 +118,7 @@ function valuesOf(outputs: InferenceSession.OnnxValueMapType): Values {
   const values: Record<string, Value> = {};
   for (const [name, { type, dims, data }] of Object.entries(outputs as Readonly<Record<string, Tensor>>)) {
     if (!isValueType(type)) throw new TypeError(`output ${name} is of type ${type}, which is not read`);
-    // Where the language has Float16Array, onnxruntime gives one.
-    const bits = type === "float16" ? halves(data as Uint16Array) : (data as ValueData);
-    values[name] = { dtype: type, shape: [...dims], data: bits };
+    values[name] = { dtype: type, shape: [...dims], data: data as ValueData };
   }
   return values;
-}
-
-function halves({ buffer, byteOffset, length }: Uint16Array): Uint16Array {
-  return new Uint16Array(buffer, byteOffset, length);
 }

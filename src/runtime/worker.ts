@@ -4,6 +4,9 @@ import { Engine } from "./engine.ts";
 import type { EngineOptions, Request } from "./protocol.ts";
 import { buffersOf } from "./values.ts";
 
+// Where a thread has Float16Array (from Node 24 on), onnxruntime's library makes its values of it, and its binding cannot read them.
+Reflect.deleteProperty(globalThis, "Float16Array");
+
 const engine = new Engine(workerData as EngineOptions);
 /** Requests are answered one after the other, in the order they came. */
 let last: Promise<void> = Promise.resolve();

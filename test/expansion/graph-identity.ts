@@ -12,6 +12,8 @@ export type Level = (typeof LEVELS)[number];
 
 /** Undefined where the optional package is not installed. */
 export async function loadRuntime(): Promise<OnnxRuntime | undefined> {
+  // Its binding cannot read a Float16Array, which its library prefers where there is one (from Node 24 on).
+  Reflect.deleteProperty(globalThis, "Float16Array");
   try {
     const found = await import("onnxruntime-node");
     return "InferenceSession" in found ? found : (found as { default: OnnxRuntime }).default;

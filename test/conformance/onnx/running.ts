@@ -1,6 +1,9 @@
 // Runs an ONNX file and its expansion in onnxruntime on the same numbers, and says where outputs differ. Knows names of inputs by habit only.
 import ort, { type InferenceSession, type Tensor } from "onnxruntime-node";
 
+// onnxruntime's binding cannot read a Float16Array, which its library prefers where there is one (from Node 24 on).
+Reflect.deleteProperty(globalThis, "Float16Array");
+
 export const LEVELS = ["disabled", "basic", "extended", "all"] as const;
 export type Level = (typeof LEVELS)[number];
 
