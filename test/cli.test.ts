@@ -266,7 +266,7 @@ t.test("wrong words give one line, a fix, and exit 2", async (t) => {
       "Remove --token.",
     ],
     [
-      ["train", llama, "out", "--corpus", "x.txt", "--field", "body"],
+      ["train", llama, "out", "--corpus", "x.TXT", "--field", "body"],
       "--field is for .jsonl and .parquet files, and there is none",
       "Remove it.",
     ],

@@ -1,6 +1,7 @@
 // Reports beside what the terminal says: which file is written how, and that it can be, before anything long begins. Writes no other file.
 import fs from "node:fs";
 import path from "node:path";
+import { makeDirectory } from "../commands/directory.ts";
 import { ExpandError, isSystemError } from "../errors.ts";
 
 export interface ReportFile<Renderer extends string> {
@@ -51,13 +52,6 @@ export function writeReport(file: string, text: string): void {
 
 function unwritten(error: unknown, file: string): unknown {
   return isSystemError(error) ? refused(file, `cannot be written (${error.code})`, error) : error;
-}
-
-/** One by one: mkdir's own recursion never ends where nothing can be made, as in /proc. */
-function makeDirectory(directory: string): void {
-  if (fs.existsSync(directory)) return;
-  makeDirectory(path.dirname(directory));
-  fs.mkdirSync(directory);
 }
 
 function refused(at: string, message: string, cause?: unknown): ExpandError {

@@ -21,6 +21,8 @@ import { textFile } from "./output.ts";
 import { refuseInsideSource } from "./source-guard.ts";
 import { understandCheckpoint } from "./understanding.ts";
 
+export { shellWord } from "../training/export/job.ts";
+
 export interface ExportOptions extends RunOptions, RecipeOptions {
   /** The expanded checkpoint: a directory, or a repository of the Hub. */
   readonly source: string;

@@ -3,6 +3,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { ExpandError } from "../errors.ts";
 import { outputFailure } from "../storage/failure.ts";
+import { makeDirectory } from "./directory.ts";
 import { isLock, lockOutput } from "./train-lock.ts";
 import type { TrainOutput } from "./train-output.ts";
 
@@ -42,7 +43,7 @@ export function claimTrainOutput(
   { output, resume }: { readonly output: string; readonly resume: boolean },
 ): () => void {
   const wasThere = fs.existsSync(out.state);
-  makeDirectory(out.state);
+  makeOutput(out.state);
   const unlock = lockOutput(out.state, output);
   if (!resume && wasThere) {
     removeState(out.state);
@@ -54,12 +55,10 @@ export function claimTrainOutput(
   };
 }
 
-/** One by one: mkdir's own recursion never ends where nothing can be made, as in /proc. A tree that cannot be written is said so, whole. */
-function makeDirectory(directory: string): void {
-  if (fs.existsSync(directory)) return;
-  makeDirectory(path.dirname(directory));
+/** A tree that cannot be written is said so, whole. */
+function makeOutput(directory: string): void {
   try {
-    fs.mkdirSync(directory);
+    makeDirectory(directory);
   } catch (error) {
     throw outputFailure(error, directory);
   }

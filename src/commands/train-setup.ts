@@ -115,7 +115,7 @@ function checkEvaluations({ evaluations = [] }: TrainSetupOptions): void {
 
 /** Plain text has no fields, and may stand beside files that have. */
 function isPlain({ path }: Pick<CorpusSource, "path">): boolean {
-  return path.endsWith(".txt");
+  return /\.txt$/i.test(path);
 }
 
 function checkField({ field, corpora, evaluations = [] }: TrainSetupOptions): void {

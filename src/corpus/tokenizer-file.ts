@@ -20,7 +20,10 @@ const FIX = "Download the file again.";
 /** Throws "damaged" for what is not a JSON object. */
 export async function parseTokenizerFile(source: ByteSource): Promise<TokenizerFile> {
   if (source.size > MAX_FILE)
-    throw new ExpandError("unsupported", `has ${source.size} bytes, more than ${MAX_FILE}`, { at: source.name });
+    throw new ExpandError("unsupported", `has ${source.size} bytes, more than ${MAX_FILE}`, {
+      at: source.name,
+      fix: "Give the model's tokenizer.json.",
+    });
   const data = await source.read(0, source.size);
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(data);

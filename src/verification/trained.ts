@@ -1,5 +1,5 @@
-// Proves that training changed everything that it was allowed to change and nothing else. Trusts no plan: it is told the trainable names and reads
-// the bytes of both sides.
+// Proves that training changed everything that it was allowed to change and nothing else. Trusts no plan: it is told the trainable names and
+// reads the bytes of both sides.
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { fingerprint } from "../checkpoint/fingerprint.ts";
 import { ExpandError } from "../errors.ts";

@@ -74,7 +74,7 @@ function refuseIdle(args: Arguments): void {
 }
 
 async function exportFor(args: Arguments, options: TrainOptions, context: VerbContext): Promise<number> {
-  const { exportTraining } = await import("../../commands/export.ts");
+  const { exportTraining, shellWord } = await import("../../commands/export.ts");
   const { field } = options;
   const corpora = options.corpora.map((corpus) => ({ ...corpus, ...(field === undefined ? {} : { field }) }));
   const trainer = text(args, "export") as ExportOptions["trainer"];
@@ -86,8 +86,4 @@ async function exportFor(args: Arguments, options: TrainOptions, context: VerbCo
   ];
   context.terminal.report(context.json ? JSON.stringify(report) : lines.join("\n"));
   return 0;
-}
-
-function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
