@@ -190,6 +190,12 @@ t.test("byte pairs, words and spaces are those of the library in Rust", async (t
   for (const [what, file, text, ids] of cases) t.same((await open(file)).encode(text), ids, what);
 });
 
+const TWINS = [
+  ["<unk>", 0],
+  ["a", -1],
+  ["aa", -2],
+] as const;
+
 t.test(
   "where several ways to cut a word are as likely, unigram takes the one that the library in Rust takes",
   async (t) => {
@@ -197,6 +203,10 @@ t.test(
       [scored(-1.2, -1.9, -3.2, -1.4, -3.4, -2.6), "aabaaaa", [1, 4, 1, 1, 1, 1]],
       [scored(-1.1, -1.3, -1.2, -2.7, -3, -3.2), "baaab", [2, 3, 1, 2]],
       [scored(-2, -1.3, -2.3, -2.8, -2.8, -1.5), "bbabba", [2, 5, 2, 5]],
+      // As likely to the last bit: the last piece is the longest.
+      [unigram(TWINS), "aa", [2]],
+      [unigram(TWINS), "aaa", [1, 2]],
+      [unigram(TWINS), "aaaaa", [1, 2, 2]],
       [unigram(ACUTE), "aéxa", [1, 0, 1]],
       [unigram(ACUTE), "é é", [0]],
       [{ ...unigram(ACUTE), pre_tokenizer: WHITESPACE }, "é é", [0, 0]],
